@@ -1,0 +1,10 @@
+import os
+from importlib import import_module
+
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+application = get_asgi_application()
+# Django imports the pages at the first request: half a second for the first visitor of each worker, at each deploy.
+import_module("config.urls")

@@ -1,0 +1,554 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The release contract on one host: the phases of a deploy and of a rollback, each a method of ``Deploy``.
+
+The phases know no runtime and no edge by name: those are objects with the same verbs. What one Ansible task leaves for the next
+stands in the release's own release.json, so that any phase can be run by a process of its own.
+"""
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import shutil
+import time
+
+from ansible_collections.quayside.django.plugins.module_utils import (
+    edges,
+    env_file,
+    host,
+    http_health,
+    migrations,
+    model,
+    processes,
+    python_env,
+    releases,
+    static_files,
+    units,
+)
+from ansible_collections.quayside.django.plugins.module_utils.host import PhaseError
+from ansible_collections.quayside.django.plugins.module_utils.lock import Lock, LockedError
+from ansible_collections.quayside.django.plugins.module_utils.runtime_systemd import Systemd, wanted_answer
+from ansible_collections.quayside.django.plugins.module_utils.source import Source, shown
+
+RUNTIMES = {"systemd": Systemd}
+PHASES = ("lock", "resolve", "choose", "fetch", "copy", "build", "check", "migrate", "start", "probe", "quiet", "switch", "verify",
+          "hand_over", "prune", "retire", "record", "abandon")
+
+METHODS = {"lock": "take_lock", "record": "write_down"}  # phases whose name is that of an attribute
+
+
+class Failure(Exception):
+    """A phase that failed, with all that a person needs to go on."""
+
+    def __init__(self, phase: str, error: PhaseError):
+        self.phase, self.reason, self.log, self.look = phase, error.reason, error.log, error.look
+        text = f"{phase}: {error.reason}"
+        if error.log:
+            text += "\nlast lines of its log:\n" + "\n".join(f"  {line}" for line in error.log.splitlines())
+        if error.look:
+            text += f"\nto look further, on the host: {error.look}"
+        super().__init__(text)
+
+
+class Deploy:
+    """One run of a deploy or a rollback of one app on this host.
+
+    ``options``: run, who (names of the run), stamp (YYYYMMDDHHMMSS), version (what to deploy), release (id, once it is known),
+    target and target_version (what a rollback brings back), first (this host runs what runs once), hazards (run migrations that the
+    live release cannot live with), secrets (name -> text), changed_env (refresh a release whose code is the same).
+    """
+
+    def __init__(self, app: dict, options: dict):
+        self.app, self.options = app, options
+        self.root = app["root"]
+        self.shelf = releases.Shelf(self.root)
+        self.lock = Lock(f"{self.root}/lock", options["run"], options["who"])
+        self.source = Source(app)
+        self.edge = edges.EDGES[app["edge"]]
+        self.release = options.get("release") or ""
+        self.record = self.shelf.record(self.release) if self.release else {}
+        if self.record.get("processes"):
+            self.app = dict(app, processes=self.record["processes"])
+        self.runtime = RUNTIMES[app["runtime"]](self.app, self.shelf)
+        self.notes: list[str] = []
+        self.seconds: dict = {}
+        self.noop = False
+        self.plan: list | None = None
+
+    def run(self, phases: list[str]) -> dict:
+        """Run phases in order and return what came of them; raise Failure at the first that fails."""
+        try:
+            for phase in phases:
+                began = time.monotonic()
+                try:
+                    if phase not in ("lock", "abandon"):
+                        self.own(phase)
+                    getattr(self, METHODS.get(phase, phase))()
+                except (env_file.EnvError, releases.ReleaseError, LockedError) as error:
+                    raise Failure(phase, PhaseError(str(error))) from error
+                except PhaseError as error:
+                    raise Failure(phase, error) from error
+                except OSError as error:
+                    raise Failure(phase, PhaseError(f"{error.strerror}: {error.filename}" if error.filename else str(error))) from error
+                finally:
+                    self.seconds[phase] = round(time.monotonic() - began, 3)
+                if self.noop:
+                    break
+        finally:
+            self.runtime.close()
+            self.lock.close()
+        return self.result()
+
+    def result(self) -> dict:
+        """Return what the task returns."""
+        return {"release": self.release, "version": self.record.get("version", ""), "sha": self.record.get("sha", ""),
+                "from": self.record.get("from", ""), "noop": self.noop, "notes": self.notes, "seconds": self.seconds,
+                "migrations": self.record.get("migrations", []), "warnings": [note for note in self.notes if note.startswith("warning: ")]}
+
+    def own(self, phase: str) -> None:
+        """Renew the lease; a run whose lock was taken over must not go on."""
+        if self.lock.handle is None:
+            self.lock.acquire(phase)
+        else:
+            self.lock.renew(phase)
+
+    def store(self, **values) -> None:
+        """Write values into the release's record."""
+        self.record.update(values)
+        host.write(self.shelf.path(self.release, "release.json"), json.dumps(self.record, indent=1, sort_keys=True) + "\n", 0o640)
+
+    # Before anything changes
+
+    def lock_missing(self) -> None:
+        """Raise PhaseError where site.yml has not made the app yet."""
+        if not os.path.isdir(f"{self.root}/releases"):
+            raise PhaseError(f"{self.root} is not prepared on this host: run playbooks/site.yml for it first")
+        missing = self.edge.missing(self.app)
+        if missing:
+            raise PhaseError(f"{missing}: run playbooks/site.yml for this host first")
+
+    def take_lock(self) -> None:
+        """Take the lock, and clear away what a run that died has left."""
+        self.lock_missing()
+        taken = self.lock.acquire("lock")
+        if taken:
+            self.notes.append(taken)
+
+    def resolve(self) -> None:
+        """Find the commit, refuse what cannot work, and see whether there is anything to do."""
+        self.write_source_key()
+        self.source.fetch()
+        version = self.options["version"]
+        sha = self.source.resolve(version)
+        self.clear_leftovers()
+        live = self.shelf.live()
+        before = self.shelf.record(live)
+        self.record = {"sha": sha, "version": version, "ref": version, "from": live, "repo": shown(self.app["source"]["repo"]),
+                       "identity": releases.fingerprint(model.identity(self.app)), "secrets": self.secrets_print(),
+                       "processes": self.app["processes"], "run": self.options["run"], "who": self.options["who"], "began": time.time()}
+        same = all(before.get(key) == self.record[key] for key in ("sha", "version", "identity", "secrets"))
+        self.noop = bool(live) and same and before.get("outcome") == releases.GOOD and self.whole(live)
+        if self.noop:
+            self.release, self.record = live, before
+            self.lock.release()
+            return
+        self.release = releases.make_id(self.options["stamp"], sha)
+        self.check_id(live)
+        self.check_python(sha)
+        self.check_disk()
+
+    def whole(self, live: str) -> bool:
+        """Return True when all units of the live release run."""
+        running = self.runtime.running().get(live, {})
+        return all(running.get(unit) == "active" for unit in self.shelf_units(live))
+
+    def shelf_units(self, release: str) -> list[str]:
+        """Return the units that a release has on this host."""
+        with contextlib.suppress(OSError), open(self.shelf.path(release, "units"), encoding="utf-8") as file:
+            return file.read().split()
+        return []
+
+    def check_id(self, live: str) -> None:
+        """Raise PhaseError when the new id would not be the newest: ids sort by time."""
+        newest = max([live, *self.shelf.records()], default="")
+        if self.release <= newest:
+            raise PhaseError(f"the new release {self.release} would be older than {newest}: the clock of the controller or of this host is wrong")
+
+    def check_python(self, sha: str) -> None:
+        """Raise PhaseError when the project does not allow this host's Python."""
+        interpreter = self.app["python"]["interpreter"]
+        done = host.run([interpreter, "-c", "import platform; print(platform.python_version())"], check=False) \
+            if os.path.exists(interpreter) else None
+        if done is None or done.returncode:
+            raise PhaseError(f"python.interpreter {interpreter} is not there: install it (packages) or name another one")
+        version = done.stdout.strip()
+        wanted = python_env.requires_python(self.source.read(sha, "pyproject.toml"))
+        if wanted and not python_env.allows(wanted, version):
+            raise PhaseError(f"{self.record['version']} requires Python {wanted}, and {interpreter} is {version}: "
+                             "set python.interpreter to one that fits and install it by packages, or change requires-python")
+        self.record["python"] = version
+
+    def check_disk(self) -> None:
+        """Raise PhaseError when the disk has no room for a release."""
+        disk = os.statvfs(self.root)
+        free = disk.f_bavail * disk.f_frsize // 2**20
+        if free < self.app["disk"]:
+            raise PhaseError(f"{self.root} has {free} MiB free, and a release needs {self.app['disk']} (disk in the app model): "
+                             f"remove something, or lower keep ({self.app['keep']} releases)", look=f"df -h {self.root}; du -xhd1 {self.root}")
+        if disk.f_files and disk.f_favail < 20000:
+            raise PhaseError(f"{self.root} has only {disk.f_favail} inodes free: remove something", look=f"df -i {self.root}")
+
+    def clear_leftovers(self) -> None:
+        """Stop instances that are neither live nor draining: a run that died has started them. Mark their releases failed."""
+        live = self.shelf.live()
+        for release, running in self.runtime.running().items():
+            left = [unit for unit, state in running.items() if state in ("active", "activating")]
+            if release != live and left:
+                self.runtime.stop(release, left, wait=False)
+                self.notes.append(f"{release} was still running, left by a run that died: stopped")
+        for release, record in self.shelf.records().items():
+            if record.get("outcome") == "building" and release != live and release != self.release:
+                record["outcome"] = releases.FAILED
+                host.write(self.shelf.path(release, "release.json"), json.dumps(record, indent=1, sort_keys=True) + "\n", 0o640)
+
+    def secrets_print(self) -> str:
+        """Return a hash that tells whether secrets changed; salted with the app, short, and only for root to read."""
+        return releases.fingerprint([self.app["name"], self.options["secrets"]])
+
+    # A new release
+
+    def write_source_key(self) -> None:
+        """Write the deploy key of the repository, when the app has one."""
+        uid, gid = host.ids(self.app["user"])
+        key = self.options.get("source_key")
+        if key:
+            host.write(self.source.key, key.rstrip("\n") + "\n", 0o600, uid, gid)
+        else:
+            host.remove(self.source.key)
+
+    def make_folders(self) -> None:
+        """Make the folders of the release. Only what the app has to write belongs to it."""
+        uid, gid = host.ids(self.app["user"])
+        host.folder(self.shelf.path(self.release), 0o711)
+        host.folder(self.shelf.path(self.release, "bin"), 0o755)
+        host.folder(self.shelf.path(self.release, "lib"), 0o755)
+        host.folder(self.shelf.path(self.release, "code"), 0o750, uid, gid)
+        host.folder(self.shelf.path(self.release, "static"), 0o2750, uid, self.app["edge_group"])
+        host.folder(self.shelf.path(self.release, "run"), 0o2750, uid, self.app["edge_group"])
+
+    def write_env(self) -> None:
+        """Write the env of the release, and the one file of secrets."""
+        uid, gid = host.ids(self.app["user"])
+        env = model.release_environment(self.app, self.release, self.record["version"])
+        host.write(self.shelf.path(self.release, "env"), env_file.render(env), 0o600, uid, gid)
+        host.write(f"{self.root}/shared/secrets.env", env_file.render(self.options["secrets"]), 0o600, uid, gid)
+
+    def fetch(self) -> None:
+        """Write the code of the commit, its env and its record."""
+        self.make_folders()
+        self.store(outcome="building", id=self.release)
+        self.source.export(self.record["sha"], self.shelf.path(self.release, "code"))
+        folder = processes.code_folder(self.app, self.release)
+        if not os.path.isfile(f"{folder}/{self.app['manage']}"):
+            raise PhaseError(f"{self.record['version']} has no {self.app['manage']} in {self.app['source']['subdir'] or 'its root'}: "
+                             "set source.subdir or manage in the app model")
+        for field, target in (("static", self.shelf.path(self.release, "static")), ("media", f"{self.root}/shared/media")):
+            if self.app[field]["root"]:
+                self.link_into_code(f"{folder}/{self.app[field]['root']}", target)
+        self.write_env()
+
+    def link_into_code(self, path: str, target: str) -> None:
+        """Put a link where the settings of a project have a folder fixed."""
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        host.link(path, target)
+
+    def python_files(self) -> dict:
+        """Return the files that the venv may be built from."""
+        folder = processes.code_folder(self.app, self.release)
+        found = {}
+        for name in {"uv.lock", "pyproject.toml", "requirements.txt", *self.app["python"]["requirements"]}:
+            with contextlib.suppress(OSError), open(f"{folder}/{name}", encoding="utf-8") as file:
+                found[name] = file.read()
+        missing = [name for name in self.app["python"]["requirements"] if name not in found]
+        if missing or not python_env.inputs(self.app["python"], found):
+            raise PhaseError(f"{self.record['version']} has no {', '.join(missing) or 'uv.lock and no requirements.txt'}: "
+                             "name its requirements files in python.requirements")
+        return found
+
+    def build(self) -> None:
+        """Build the venv unless one of the same inputs is there, and write what the units start."""
+        files = self.python_files()
+        venv = f"{self.root}/venvs/{python_env.key(self.app['python'], self.record['python'], files)}"
+        if self.runtime.build(self.release, venv, files):
+            self.notes.append("dependencies changed: a new venv was built")
+        self.runtime.write_scripts(self.release, venv)
+        changed = self.runtime.install()
+        if changed:
+            self.notes.append(f"units changed: {', '.join(changed)}")
+        self.store(venv=venv)
+
+    def check(self) -> None:
+        """Ask the new code what it would do to the database, and refuse what the live release cannot live with."""
+        if self.app["database"]["engine"] == "none" or not any(c["manage"].split()[0] == "migrate" for c in self.app["commands"]):
+            return
+        if self.options["first"]:
+            self.migrate(only_check=True)
+
+    def migrate(self, only_check: bool = False) -> None:
+        """Run the release's commands in one process: check, the plan and its hazards, then migrate, collectstatic and the others."""
+        first_ever = not self.record["from"]
+        wanted = [] if only_check else [c for c in self.app["commands"] if (self.options["first"] or not c["once"]) and (first_ever or not c["first"])]
+        limit = 60 + sum(command["timeout"] for command in wanted)
+        process = self.runtime.manage(self.release, self.record["venv"], "commands", limit)
+        try:
+            self.command(process, {"name": "check", "manage": "check", "may_fail": False}, "check")
+            if self.options["first"] and self.app["database"]["engine"] != "none":
+                self.read_plan(process, first_ever)
+            for command in wanted:
+                self.command(process, command, command["name"])
+        finally:
+            process.close()
+
+    def read_plan(self, process, first_ever: bool) -> None:
+        """Read the migration plan and refuse hazards."""
+        answer, output = process.ask(["plan"])
+        if "plan" not in answer:
+            raise PhaseError("the migration plan could not be read (is the database there?)", output)
+        self.plan = answer["plan"]
+        found = [] if first_ever else migrations.hazards(self.plan)
+        if found and not self.options["hazards"]:
+            raise PhaseError("these migrations would break the live release while it serves:\n  " + "\n  ".join(found) +
+                             "\nship the code that no longer needs it first; or add -e allow_hazards=true and accept failed requests")
+        self.notes += [f"warning: {text}" for text in found]
+        self.store(migrations=migrations.label(self.plan))
+
+    def command(self, process, command: dict, name: str) -> None:
+        """Run one manage.py command; raise PhaseError with its output when it fails and may not."""
+        answer, output = process.ask(shlex.split(command["manage"]))
+        if answer["status"] == 0:
+            return
+        if command["may_fail"] and not answer.get("ended"):
+            self.notes.append(f"warning: {name} failed with {answer['status']}: {output.splitlines()[-1] if output else ''}")
+            return
+        raise PhaseError(f"manage.py {command['manage']} failed with {answer['status']}", output,
+                         f"sudo -u {self.app['user']} {self.shelf.path(self.release, 'bin', 'manage')} {command['manage']}")
+
+    # A kept release again
+
+    def choose(self) -> None:
+        """Choose what a rollback brings back, and give it an id of its own."""
+        self.clear_leftovers()
+        live, records = self.shelf.live(), self.shelf.records()
+        target = releases.rollback_target(live, records, self.options.get("target") or "", self.options.get("target_version") or "")
+        self.release = releases.make_id(self.options["stamp"], records[target]["sha"])
+        self.check_id(live)
+        self.check_disk()
+        self.record = dict(records[target], of=target, id=self.release, outcome="building", run=self.options["run"],
+                           who=self.options["who"], began=time.time(), migrations=[])
+        self.record["from"] = live
+
+    def copy(self) -> None:
+        """Copy the kept release under the new id; files are linked, not written again."""
+        target = self.record["of"]
+        self.make_folders()
+        self.store()
+        for name in ("code", "static"):
+            host.run(["cp", "-a", "--link", f"{self.shelf.path(target, name)}/.", self.shelf.path(self.release, name)])
+        uid, gid = host.ids(self.app["user"])
+        for name in ["env", *(f"bin/{entry}" for entry in os.listdir(self.shelf.path(target, "bin"))),
+                     *(f"lib/{entry}" for entry in os.listdir(self.shelf.path(target, "lib")))]:
+            with open(self.shelf.path(target, name), encoding="utf-8") as file:
+                text = file.read().replace(target, self.release)
+            owner, mode = ((uid, gid), 0o600) if name == "env" else ((0, 0), 0o755 if name.startswith("bin/") else 0o644)
+            host.write(self.shelf.path(self.release, name), text, mode, *owner)
+        self.runtime = RUNTIMES[self.app["runtime"]](dict(self.app, processes=self.record["processes"]), self.shelf)
+        self.runtime.install(only_missing=True)
+
+    # The instance
+
+    def start(self) -> None:
+        """Start the new instance beside the live one, all but its single processes."""
+        static_files.add(f"{self.root}/static", self.shelf.path(self.release, "static"))
+        singles = self.runtime.singles(self.release) if not self.options["first"] else []
+        wanted = [unit for unit in self.instance() if unit not in singles]
+        host.write(self.shelf.path(self.release, "units"), "\n".join(wanted) + "\n")
+        self.store(started=time.time())
+        self.runtime.start(self.release, self.record["venv"])
+
+    def instance(self) -> list[str]:
+        """Return all units of the new release."""
+        return units.instance(self.runtime.app, self.release, True)
+
+    def probe(self) -> None:
+        """Wait until the new instance answers at its own sockets and its workers at the broker."""
+        self.runtime.ready(self.release, self.record["started"], self.record["version"])
+
+    def old(self):
+        """Return the runtime of the release that was live, with the processes that it has; None when there is none."""
+        if not self.record.get("from"):
+            return None
+        before = self.shelf.record(self.record["from"])
+        runtime = RUNTIMES[self.app["runtime"]](dict(self.app, processes=before.get("processes", self.app["processes"])), self.shelf)
+        runtime.control = self.runtime.control
+        return runtime
+
+    def quiet(self) -> None:
+        """Let the old workers take no more tasks: one of them would throw a new task's name away."""
+        old = self.old()
+        if old:
+            self.runtime.prepare_control(self.release, self.record["venv"])
+            old.control = self.runtime.control
+            self.store(quieted=old.quiet(self.record["from"]))
+
+    def switch(self) -> None:
+        """Point the edge at the new instance, in one atomic step."""
+        self.store(switched=time.time())
+        self.edge.switch(self.shelf, self.release)
+
+    def verify(self) -> None:
+        """Ask the app through the edge until the new release answers."""
+        check = self.edge.check(self.app, **wanted_answer(self.app, self.release, self.record["version"]))
+        if check is None:
+            return
+        result = http_health.wait([check], deadline=15, interval=0.05)
+        if not result.ok:
+            raise PhaseError(f"through the edge: {result.reason}", look=f"tail /var/log/nginx/{self.app['name']}_error.log")
+
+    def hand_over(self) -> None:
+        """Give the single processes to the new release, on the first host only."""
+        if self.options["first"]:
+            old = self.old()
+            if old:
+                old.stop(self.record["from"], old.singles(self.record["from"]))
+            self.store(handed=time.time())
+            self.runtime.hand_over("", self.release)
+        host.systemctl("start", "--no-block", "--", f"{self.app['name']}.service")
+
+    def retire(self) -> None:
+        """Let the old instance end what it has begun; nobody waits for that. Before it, the new singles have to live."""
+        if self.options["first"]:
+            self.runtime.settled(self.release, self.record.get("handed", 0))
+        old = self.old()
+        if old:
+            old.drained(self.record["from"])
+            old.stop(self.record["from"], wait=False)
+
+    def prune(self) -> None:
+        """Remove what no rollback takes: releases, venvs, static files, unit templates."""
+        records = self.shelf.records()
+        records[self.release] = dict(self.record, outcome=releases.GOOD)
+        for release in releases.to_prune(self.release, records, self.app["keep"], set(self.runtime.running()) | {self.record.get("from", "")}):
+            host.remove(self.shelf.path(release))
+            records.pop(release)
+        used = {os.path.basename(record.get("venv", "")) for record in records.values()}
+        for name in os.listdir(f"{self.root}/venvs"):
+            if name not in used:
+                host.remove(f"{self.root}/venvs/{name}")
+        static_files.prune(f"{self.root}/static", [self.shelf.path(release, "static") for release in records])
+        self.runtime.forget([dict(self.app, processes=record["processes"]) for record in records.values() if record.get("processes")])
+
+    def write_down(self) -> None:
+        """Write down that the release is live, and free the lock."""
+        self.store(outcome=releases.GOOD, ended=time.time())
+        self.ledger("live", "record", "")
+        self.lock.release()
+
+    def ledger(self, outcome: str, phase: str, reason: str) -> None:
+        """Write the outcome into the ledger."""
+        record = self.record
+        self.shelf.note({"id": self.release, "from": record.get("from", ""), "of": record.get("of", ""), "ref": record.get("version", ""),
+                         "sha": record.get("sha", ""), "env": record.get("identity", ""), "result": outcome, "phase": phase, "reason": reason,
+                         "who": self.options["who"], "run": self.options["run"], "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                         "seconds": round(time.time() - record.get("began", time.time()), 1)})
+
+    # Check mode
+
+    def rehearse(self) -> list[str]:
+        """Return what the phases would do, a line each. Nothing of the app changes; code and venv are built in its cache."""
+        if not os.path.isdir(f"{self.root}/releases") or not os.path.isdir(f"{self.root}/cache"):
+            return [f"plan unknown until site.yml ran: {self.root} is not there yet"]
+        lines = []
+        held = self.lock.read()
+        if held:
+            lines.append(f"lock: {held.get('who')} holds it; a deploy now would be refused while that run lives")
+        self.resolve()
+        if self.noop:
+            return [*lines, f"nothing to do: {self.record['version']} ({self.record['sha'][:7]}) is live as {self.release}"]
+        live = self.shelf.live()
+        lines += [f"resolve: {self.record['version']} is {self.record['sha'][:7]}; live is {self.shelf.record(live).get('version', 'nothing')} {live}",
+                  f"fetch: release {self.release}"]
+        shadow = Deploy(dict(self.app, root=f"{self.root}/cache/check"), self.options)
+        try:
+            lines += shadow.rehearse_build(self)
+        finally:
+            host.remove(shadow.root)
+        changed = sorted(self.runtime.outdated())
+        if changed:
+            lines.append(f"units: {', '.join(changed)} would change")
+        return lines + [f"start: {', '.join(self.instance())}", f"switch: {self.root}/live from {live or 'nothing'} to {self.release}"] + (
+            [f"retire: {live}"] if live else [])
+
+    def rehearse_build(self, real: Deploy) -> list[str]:
+        """Build like ``real`` in this shadow of its root and return what build and migrate would do."""
+        self.release, self.record = real.release, dict(real.record)
+        uid, gid = host.ids(self.app["user"])
+        host.folder(self.root, 0o711)
+        for name, mode, owner in (("releases", 0o711, (0, 0)), ("venvs", 0o755, (uid, gid)), ("cache", 0o755, (uid, gid)), ("shared", 0o755, (uid, gid))):
+            host.folder(f"{self.root}/{name}", mode, *owner)
+        self.source = real.source
+        self.fetch()
+        files = self.python_files()
+        key = python_env.key(self.app["python"], self.record["python"], files)
+        venv = f"{real.root}/venvs/{key}"
+        there = os.path.exists(f"{venv}/.complete")
+        if not there:
+            venv = f"{self.root}/venvs/{key}"
+            self.runtime.build(self.release, venv, files)
+        lines = ["build: dependencies are those of a kept release" if there else "build: dependencies changed, a new venv would be built"]
+        self.runtime.write_scripts(self.release, venv)
+        self.store(venv=venv)
+        if self.options["first"]:
+            self.migrate(only_check=True)
+            lines.append("migrate: " + (", ".join(self.record.get("migrations", [])) or "no migration"))
+        return lines + [f"warning: {note}" for note in self.notes if note.startswith("warning")]
+
+    # When a phase failed
+
+    def abandon(self) -> None:
+        """Undo what the run has done: the old release serves and works as before, nothing of the new one runs, the lock is free."""
+        held = self.lock.read()
+        if held.get("run") != self.options["run"]:
+            return  # refused at the lock: all of it belongs to another run
+        self.own("abandon")
+        failure = self.options.get("failure") or {}
+        if self.release and self.record:
+            self.undo()
+            self.store(outcome=releases.FAILED, failed=failure.get("phase", ""), reason=failure.get("reason", ""))
+            self.ledger("failed", failure.get("phase", ""), failure.get("reason", ""))
+        self.lock.release()
+
+    def undo(self) -> None:
+        """Put the old release back to work and stop the new one."""
+        before, old = self.record.get("from", ""), self.old()
+        if self.shelf.live() == self.release:
+            if before:
+                self.edge.switch(self.shelf, before)
+            else:
+                host.remove(f"{self.root}/live")
+        if self.record.get("handed"):
+            self.runtime.stop(self.release, self.runtime.singles(self.release))
+        if old:
+            host.systemctl("start", "--no-block", "--", *self.shelf_units(before))
+            if self.record.get("quieted"):
+                with contextlib.suppress(PhaseError):
+                    old.prepare_control(before, self.shelf.record(before)["venv"])
+                    old.resume(self.record["quieted"])
+                old.close()
+        if self.record.get("started"):
+            if self.record.get("switched"):
+                self.runtime.drained(self.release)
+            self.runtime.stop(self.release)
+

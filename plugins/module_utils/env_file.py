@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Env files that systemd's EnvironmentFile= and a POSIX shell read to the same values."""
+from __future__ import annotations
+
+import re
+
+NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
+ESCAPED = re.compile(r'([\\"$`])')
+LINE = re.compile(r'^([A-Za-z_][A-Za-z0-9_]*)="((?:[^"\\]|\\.)*)"$')
+
+
+class EnvError(ValueError):
+    """A name or a value that no env file can carry."""
+
+
+def text(value) -> str:
+    """Return the text that a process sees for ``value``.
+
+    YAML's own booleans become ``True`` and ``False``, as Python prints them and Django's settings expect; ``null`` is empty.
+    """
+    return "" if value is None else str(value)
+
+
+def check(name: str, value) -> None:
+    """Raise EnvError when ``name`` is no variable name or ``value`` has a line break or a NUL byte."""
+    if not NAME.match(str(name)):
+        raise EnvError(f"{name!r} is no name for a variable: use letters, digits and _ (not a digit first)")
+    if isinstance(value, (dict, list, tuple)):
+        raise EnvError(f"{name} is a {type(value).__name__}: give one line of text (for JSON: to_json)")
+    if any(sign in text(value) for sign in "\n\r\0"):
+        raise EnvError(f"{name} holds a line break, which systemd and a shell read differently: use \\n inside the value and "
+                       "replace it in the settings, or base64")
+
+
+def render(env: dict) -> str:
+    """Return the file's text: a sorted line ``NAME="value"`` for each item of ``env``.
+
+    Inside double quotes both readers undo a backslash before backslash, double quote, dollar and backtick, and nothing else.
+    """
+    lines = []
+    for name in sorted(env):
+        check(name, env[name])
+        lines.append('{}="{}"\n'.format(name, ESCAPED.sub(r"\\\1", text(env[name]))))
+    return "".join(lines)
+
+
+def parse(content: str) -> dict:
+    """Return what ``render`` was given, as text. Raise EnvError on a line that ``render`` does not write."""
+    env = {}
+    for line in content.splitlines():
+        found = LINE.match(line)
+        if not found:
+            raise EnvError(f"not a line of ours: {line.split('=')[0]!r}")
+        env[found[1]] = re.sub(r"\\(.)", r"\1", found[2])
+    return env

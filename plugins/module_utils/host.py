@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the plugins do on a host: run a command, run one in the app's name and sandbox, write a file, read the host's size."""
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+
+LOCALE = {"LC_ALL": "C.UTF-8", "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
+LOG_LINES = 15
+
+
+class PhaseError(Exception):
+    """A step failed: why, the last lines of its log, and the command that shows more."""
+
+    def __init__(self, reason: str, log: str = "", look: str = ""):
+        super().__init__(reason)
+        self.reason, self.look = reason, look
+        self.log = "\n".join(log.strip().splitlines()[-LOG_LINES:])
+
+
+def run(argv: list[str], check: bool = True, timeout: float | None = 120, env: dict | None = None,
+        cwd: str | None = None, user: str = "") -> subprocess.CompletedProcess:
+    """Run ``argv`` with a fixed locale, as ``user`` when given; raise PhaseError with its output when it fails and ``check``."""
+    if user:
+        argv = ["runuser", "-u", user, "--"] + argv
+        env = dict({"HOME": pwd.getpwnam(user).pw_dir}, **(env or {}))
+    try:
+        done = subprocess.run(argv, check=False, capture_output=True, text=True, errors="replace", timeout=timeout,
+                              env=dict(LOCALE, **(env or {})), cwd=cwd or "/", stdin=subprocess.DEVNULL)
+    except subprocess.TimeoutExpired as error:
+        raise PhaseError(f"`{' '.join(argv[:6])}` did not end within {timeout:.0f} s") from error
+    except FileNotFoundError as error:
+        raise PhaseError(f"{argv[0]} is not installed: run playbooks/site.yml for this host first") from error
+    if check and done.returncode:
+        raise PhaseError(f"`{' '.join(argv[:6])}` ended with {done.returncode}", done.stderr or done.stdout)
+    return done
+
+
+def systemctl(*words: str, check: bool = True, timeout: float | None = 120) -> subprocess.CompletedProcess:
+    """Run systemctl."""
+    return run(["systemctl", *words], check=check, timeout=timeout)
+
+
+def journal(identifier: str, since: float, lines: int = LOG_LINES) -> str:
+    """Return the last lines that a process logged since a time (seconds of the epoch)."""
+    done = run(["journalctl", "-t", identifier, "--since", f"@{since:.0f}", "-n", str(lines), "-o", "cat", "--no-pager"], check=False)
+    return done.stdout
+
+
+def one_off_argv(app: dict, properties: list[str], command: list[str], name: str, timeout: int, folder: str,
+                 env: dict | None = None, env_files: list[str] | None = None) -> list[str]:
+    """Return the argv that runs ``command`` as the app's user in a transient unit: systemd ends it with all its children."""
+    argv = ["systemd-run", "--quiet", "--wait", "--pipe", "--collect", f"--unit={name}", "--service-type=exec",
+            f"--property=User={app['user']}", f"--property=Group={app['user']}", f"--property=WorkingDirectory={folder}",
+            f"--property=RuntimeMaxSec={timeout}", "--property=UMask=0027", "--property=KillMode=control-group"]
+    argv += [f"--property=EnvironmentFile={path}" for path in env_files or []]
+    argv += [f"--property={line}" for line in properties]
+    argv += [f"--setenv={key}={value}" for key, value in (env or {}).items()]
+    return argv + ["--"] + command
+
+
+def write(path: str, text: str, mode: int = 0o644, owner: int = 0, group: int = 0) -> bool:
+    """Write ``text`` whole or not at all; return True when the file changed. Owner and mode are set either way."""
+    with contextlib.suppress(OSError), open(path, encoding="utf-8") as file:
+        if file.read() == text:
+            have = os.stat(path)
+            if (have.st_uid, have.st_gid, have.st_mode & 0o7777) == (owner, group, mode):
+                return False
+    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".new-")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fchown(file.fileno(), owner, group)
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    sync_folder(os.path.dirname(path))
+    return True
+
+
+def folder(path: str, mode: int, owner: int = 0, group: int = 0) -> bool:
+    """Make sure that ``path`` is a folder with this owner and mode; return True when something changed."""
+    made = not os.path.isdir(path)
+    if made:
+        os.makedirs(path, mode=0o700)
+    have = os.stat(path)
+    if (have.st_uid, have.st_gid) != (owner, group):
+        os.chown(path, owner, group)
+        made = True
+    if have.st_mode & 0o7777 != mode or made:
+        os.chmod(path, mode)
+        made = True
+    return made
+
+
+def link(path: str, target: str) -> None:
+    """Point the link ``path`` at ``target`` in one atomic step that survives a power loss."""
+    temporary = f"{path}.new"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(temporary)
+    os.symlink(target, temporary)
+    os.replace(temporary, path)
+    sync_folder(os.path.dirname(path))
+
+
+def sync_folder(path: str) -> None:
+    """Make the names in a folder survive a power loss."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def remove(path: str) -> None:
+    """Remove a file, a link or a whole folder, when it is there."""
+    if os.path.islink(path) or os.path.isfile(path):
+        os.unlink(path)
+    elif os.path.isdir(path):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def size() -> tuple[int, int]:
+    """Return cores and memory in MiB of this host."""
+    with open("/proc/meminfo", encoding="ascii") as file:
+        total = next(int(line.split()[1]) for line in file if line.startswith("MemTotal:"))
+    return len(os.sched_getaffinity(0)), total // 1024
+
+
+def ids(user: str) -> tuple[int, int]:
+    """Return uid and gid of a user; raise PhaseError when the host has none such."""
+    try:
+        entry = pwd.getpwnam(user)
+    except KeyError as error:
+        raise PhaseError(f"the user {user} does not exist here: run playbooks/site.yml for this host first") from error
+    return entry.pw_uid, entry.pw_gid

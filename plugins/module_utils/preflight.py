@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is wrong with an inventory, seen from the controller. Pure."""
+from __future__ import annotations
+
+import os
+
+from ansible_collections.quayside.django.plugins.module_utils import model
+
+LOCAL = ("localhost", "127.0.0.1", "::1")
+TRUE = ("1", "true", "yes", "on")
+
+
+def environments(hosts: dict, groups: list, sources: list) -> list[str]:
+    """Return what is wrong with the environments of the hosts.
+
+    ``hosts``: name -> {environment, groups}; ``groups``: names of all groups; ``sources``: paths given with -i. An inventory is a folder or
+    a file in the folder of its environment.
+    """
+    found = []
+    named = sorted({str(host["environment"]) for host in hosts.values() if host["environment"]})
+    folders = {os.path.basename(path.rstrip("/")) if os.path.isdir(path) else os.path.basename(os.path.dirname(os.path.abspath(path)))
+               for path in sources}
+    both = sorted(set(named) | (folders & set(groups)))
+    if len(both) > 1:
+        return [f"two environments at once: {' and '.join(both)}. A run is for one: give one of them, -i inventories/{both[0]}"]
+    if not named:
+        return ["no environment: set django_environment in inventories/<env>/group_vars/<env>/main.yml to the environment's name"]
+    for name, host in sorted(hosts.items()):
+        if str(host["environment"] or "") != named[0]:
+            found.append(f"host {name}: it has no django_environment, the others are of {named[0]}: put it into the group {named[0]}")
+        elif named[0] not in host["groups"]:
+            found.append(f"host {name}: it is not in the group {named[0]}, which holds all hosts of the environment: add it in hosts.yml")
+    return found
+
+
+def local(hosts: dict) -> list[str]:
+    """Return a finding for each host that is the controller itself. ``hosts``: name -> {address, connection}."""
+    return [f"host {name}: this is the machine that runs Ansible, and its sshd, firewall and users would be changed: name another host, or set "
+            "django_allow_localhost: true for it" for name, host in sorted(hosts.items())
+            if host["connection"] == "local" or host["address"] in LOCAL and not host["port"]]
+
+
+def debug(app: dict, environment: str, allowed: list) -> list[str]:
+    """Return a finding when DEBUG is on in an environment that is not for it."""
+    for where in (app["env"], *(process["env"] for process in app["processes"])):
+        for name in ("DEBUG", "DJANGO_DEBUG"):
+            if str(where.get(name, "")).strip().lower() in TRUE and environment not in allowed:
+                return [f"app {app['name']}: env {name} is on in {environment}: it shows settings and code to every visitor. Set it to False, or add "
+                        f"{environment} to django_debug_environments if nobody else can reach this environment"]
+    return []
+
+
+def apps(declared, name: str, one: bool, environment: str, allowed: list) -> list[str]:
+    """Return what is wrong with the apps, and with the choice of one of them."""
+    try:
+        loaded = model.load(declared)
+        if name or one:
+            model.choose(loaded, name)
+    except model.ModelError as error:
+        return list(error.findings)
+    return [finding for app in loaded for finding in debug(app, environment, allowed)]

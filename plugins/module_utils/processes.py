@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a process of an app runs: the flags that well-known servers need and were not given, and its exec script."""
+from __future__ import annotations
+
+import shlex
+
+from ansible_collections.quayside.django.plugins.module_utils import env_file
+
+# First word of a command -> how it is told where to listen. gunicorn, uvicorn, hypercorn, daphne and granian take a socket.
+HTTP_SERVERS = {
+    "gunicorn": [(("-b", "--bind"), '--bind "unix:$SOCKET"'), (("-w", "--workers"), "--workers {workers}"),
+                 (("--threads",), "--threads {threads}"), (("--graceful-timeout",), "--graceful-timeout {drain}"),
+                 (("--timeout", "-t"), "--timeout {timeout}"), (("--worker-tmp-dir",), "--worker-tmp-dir /dev/shm"),
+                 (("--access-logfile",), "--access-logfile -")],
+    "uvicorn": [(("--uds", "--port", "--host"), '--uds "$SOCKET"'), (("--workers",), "--workers {workers}"),
+                (("--timeout-graceful-shutdown",), "--timeout-graceful-shutdown {drain}")],
+    "hypercorn": [(("-b", "--bind"), '--bind "unix:$SOCKET"'), (("-w", "--workers"), "--workers {workers}"),
+                  (("--graceful-timeout",), "--graceful-timeout {drain}")],
+    "daphne": [(("-u", "-p", "-b"), '-u "$SOCKET"')],
+    "granian": [(("--uds", "--host", "--port"), '--uds "$SOCKET"'), (("--workers",), "--workers {workers}"),
+                (("--interface",), "--interface wsgi")],
+}
+
+
+def kind(command: str) -> str:
+    """Return ``http``, ``worker`` (celery worker), ``beat`` (celery beat) or ``other`` for a command line."""
+    words = shlex.split(command)
+    first = words[0].rsplit("/", 1)[-1] if words else ""
+    if first in HTTP_SERVERS:
+        return "http"
+    if first == "celery" and "worker" in words:
+        return "worker"
+    if first == "celery" and "beat" in words:
+        return "beat"
+    return "other"
+
+
+def given(words: list[str], flags) -> bool:
+    """Return True when one of ``flags`` stands in ``words``, as ``--flag``, ``--flag=value`` or ``-f``."""
+    return any(word == flag or word.startswith(flag + "=") for word in words for flag in flags)
+
+
+def celery_app(command: str) -> str:
+    """Return what a celery command names with -A or --app, or an empty text."""
+    words = shlex.split(command)
+    for position, word in enumerate(words):
+        if word in ("-A", "--app") and position + 1 < len(words):
+            return words[position + 1]
+        if word.startswith("--app="):
+            return word[6:]
+    return ""
+
+
+def full_command(app: dict, process: dict, workers: int) -> str:
+    """Return the command with the flags that its server needs and that were not given.
+
+    ``workers`` is the number for ``workers: auto``, which only the host knows.
+    """
+    command = process["command"].strip()
+    words = shlex.split(command)
+    what = kind(command)
+    added = []
+    if what == "http":
+        values = {"workers": process["workers"] if process["workers"] != "auto" else workers, "threads": process["threads"],
+                  "drain": process["drain"], "timeout": process["timeout"]}
+        for flags, text in HTTP_SERVERS[words[0].rsplit("/", 1)[-1]]:
+            if not given(words, flags):
+                added.append(text.format(**values))
+    elif what == "worker":
+        if not given(words, ("-n", "--hostname")):
+            added.append('--hostname "{}-{}-$COPY.$RELEASE@%h"'.format(app["name"], process["name"]))
+        if process["workers"] != "auto" and not given(words, ("-c", "--concurrency")):
+            added.append("--concurrency {}".format(process["workers"]))
+        if not given(words, ("-l", "--loglevel")):
+            added.append("--loglevel INFO")
+    elif what == "beat":
+        if not given(words, ("-s", "--schedule")):
+            added.append('--schedule "{}/shared/{}.schedule"'.format(app["root"], process["name"]))
+        if not given(words, ("--pidfile",)):
+            added.append("--pidfile=")
+        if not given(words, ("-l", "--loglevel")):
+            added.append("--loglevel INFO")
+    return " ".join([command] + added)
+
+
+def script(app: dict, process: dict, release: str, venv: str, workers: int) -> str:
+    """Return the text of ``releases/<id>/bin/<process>``; its one argument is the number of the copy.
+
+    A single process holds a lock for as long as it lives, so that two of it never run, whatever starts them.
+    """
+    root, name = app["root"], process["name"]
+    folder = f"{root}/releases/{release}"
+    exports = {"PATH": f"{venv}/bin:/usr/local/bin:/usr/bin:/bin", "PYTHONPATH": ":".join([code_folder(app, release)]),
+               "RELEASE": release, "PROCESS": name, "SOCKET": f"{folder}/run/{name}.sock"}
+    exports.update({key: env_file.text(value) for key, value in process["env"].items()})
+    lines = ["#!/bin/sh"]
+    lines += [f"export {key}={shlex.quote(value)}" for key, value in exports.items()]
+    lines += ['export COPY="${1:-1}"', 'rm -f "$SOCKET"']
+    run = full_command(app, process, workers)
+    if process["single"]:
+        run = f"flock --no-fork --timeout 30 {shlex.quote(f'{root}/shared/{name}.lock')} {run}"
+    lines.append(f"exec {run}")
+    return "\n".join(lines) + "\n"
+
+
+def manage_script(app: dict, release: str, venv: str) -> str:
+    """Return the text of ``releases/<id>/bin/manage``: manage.py with the env of the release, for people and one-off commands."""
+    folder = f"{app['root']}/releases/{release}"
+    return (f"#!/bin/sh\nset -a\n. {shlex.quote(folder + '/env')}\n. {shlex.quote(app['root'] + '/shared/secrets.env')}\nset +a\n"
+            f"export PATH={shlex.quote(venv + '/bin')}:/usr/local/bin:/usr/bin:/bin\n"
+            f"cd {shlex.quote(code_folder(app, release))} || exit 1\n"
+            f"exec python {shlex.quote(app['manage'])} \"$@\"\n")
+
+
+def code_folder(app: dict, release: str) -> str:
+    """Return the folder of a release in which its processes start: its code, or the sub-folder that is the app's root."""
+    return "/".join(part for part in (app["root"], "releases", release, "code", app["source"]["subdir"]) if part)
+
+
+def copies(process: dict) -> list[int]:
+    """Return the numbers of the copies of a process: 1..count."""
+    return list(range(1, process["count"] + 1))
+
+
+def unit_name(app: dict, process: dict, copy: int) -> str:
+    """Return the name of a unit template without ``@.service``: one without a number for what serves or is single."""
+    name = f"{app['name']}-{process['name']}"
+    return name if process["socket"] or process["single"] else f"{name}-{copy}"

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What sshd's files have to say before, during and after a change. No Ansible and no host in here."""
+
+from __future__ import annotations
+
+import re
+
+MAIN = "/etc/ssh/sshd_config"
+FOLDER = "/etc/ssh/sshd_config.d"
+# sshd takes the first value that it meets, so that this name comes before a provider's 50-cloud-init.conf.
+OWN = FOLDER + "/00-quayside.conf"
+SOCKET = "/etc/systemd/system/ssh.socket.d/quayside.conf"
+INCLUDE = "Include %s/*.conf" % FOLDER
+HEAD = "# Written by quayside.django. The next run puts changes here back.\n"
+
+# The keywords whose values are names of algorithms, and how `ssh -Q` calls them.
+ALGORITHMS = {
+    "kexalgorithms": "kex",
+    "ciphers": "cipher",
+    "macs": "mac",
+    "hostkeyalgorithms": "HostKeyAlgorithms",
+    "pubkeyacceptedalgorithms": "PubkeyAcceptedAlgorithms",
+}
+_PORT = re.compile(r"^[ \t]*Port[ \t=]+\"?(\d+)\"?[ \t]*(?:#.*)?$", re.I)
+_ADDRESS = re.compile(r"^[ \t]*ListenAddress[ \t=]+(?:\[[^\]]+\]|[^\s:]+):(\d+)", re.I)
+_INCLUDE = re.compile(r"^[ \t]*Include[ \t=]+.*/etc/ssh/sshd_config\.d/\*\.conf", re.I)
+
+
+def port_in(line):
+    """The port that a line of a config file makes sshd listen on, or None."""
+    match = _PORT.match(line) or _ADDRESS.match(line)
+    return int(match.group(1)) if match else None
+
+
+def value(setting):
+    """A value from YAML as sshd writes it."""
+    if isinstance(setting, bool):
+        return "yes" if setting else "no"
+    return str(setting)
+
+
+def lines_of(settings, known):
+    """Settings as lines.
+
+    :param settings: dict of keyword to str, int, bool or list. A list of algorithms becomes one line with those that this
+        host knows; any other list becomes a line for each element.
+    :param known: dict of keyword in lower case to the set of known algorithms
+    """
+    lines = []
+    for keyword, setting in settings.items():
+        if keyword.lower() in ALGORITHMS and isinstance(setting, list):
+            names = [name for name in setting if name in known.get(keyword.lower(), set(setting))]
+            if names:
+                lines.append("%s %s" % (keyword, ",".join(names)))
+        elif isinstance(setting, list):
+            lines += ["%s %s" % (keyword, value(one)) for one in setting]
+        elif setting is not None:
+            lines.append("%s %s" % (keyword, value(setting)))
+    return lines
+
+
+def closed(ports, settings, known):
+    """The own file as it is in the end.
+
+    :param ports: list of int
+    """
+    return HEAD + "".join(line + "\n" for line in ["Port %d" % port for port in ports] + lines_of(settings, known))
+
+
+def opened(text, ports):
+    """The own file while it moves: what it says now, but listening on all of ports.
+
+    :param text: the own file as it is, empty when there is none
+    :param ports: list of int
+    """
+    rest = [line for line in text.splitlines() if port_in(line) is None and line + "\n" != HEAD]
+    return HEAD + "".join(line + "\n" for line in ["Port %d" % port for port in ports] + rest)
+
+
+def without_ports(text):
+    """A config file of somebody else with what sets a port commented out, since ports of all files add up."""
+    def one(line):
+        return "# quayside.django sets the port: " + line.strip() if port_in(line) is not None else line
+
+    return "\n".join(one(line) for line in text.split("\n"))
+
+
+def with_include(text):
+    """The main file, reading the folder before anything else it says."""
+    for line in text.splitlines():
+        if _INCLUDE.match(line):
+            return text
+        if line.strip() and not line.lstrip().startswith("#"):
+            break
+    return INCLUDE + "\n" + text
+
+
+def socket_text(ports):
+    """The drop-in for ssh.socket. The empty value takes the packaged port away."""
+    return HEAD + "[Socket]\nListenStream=\n" + "".join("ListenStream=%d\n" % port for port in ports)
+
+
+def wanted(files, step, ports, listening, settings, known, socket_file):
+    """The files as the step wants them.
+
+    :param files: dict of path to text of the main file and those in the folder
+    :param step: open or close
+    :param ports: the declared ports, list of int
+    :param listening: the ports that sshd listens on now, list of int
+    :param settings: see lines_of
+    :param known: see lines_of
+    :param socket_file: whether ssh.socket listens and does not follow sshd's files
+    :returns: dict of path to text with only the paths that are to be looked at
+    """
+    if step == "open":
+        union = list(dict.fromkeys(ports + listening))
+        elsewhere = {port_in(line) for path, text in files.items() if path != OWN for line in text.splitlines()}
+        result = {
+            MAIN: with_include(files.get(MAIN, "")),
+            OWN: opened(files.get(OWN, ""), [port for port in union if port not in elsewhere]),
+        }
+    else:
+        union = ports
+        result = {path: without_ports(text) for path, text in files.items() if path != OWN}
+        result[MAIN] = with_include(result.get(MAIN, ""))
+        result[OWN] = closed(ports, settings, known)
+    if socket_file:
+        result[SOCKET] = socket_text(union)
+    return result
+
+
+def listeners(output):
+    """What `ss -Hltnp` says.
+
+    :returns: dict of port to the name of the program, empty where the kernel does not tell
+    """
+    found = {}
+    for line in output.splitlines():
+        parts = line.split()
+        if len(parts) < 4 or not parts[3].rpartition(":")[2].isdigit():
+            continue
+        port = int(parts[3].rpartition(":")[2])
+        program = re.search(r'users:\(\("([^"]+)"', line)
+        if not found.get(port):
+            found[port] = program.group(1) if program else ""
+    return found
+
+
+def own_ports(programs, socket_listens):
+    """The ports that lead to sshd.
+
+    :param programs: see listeners
+    :param socket_listens: ports of ssh.socket, set of int: those are held by systemd
+    """
+    return sorted(port for port, program in programs.items()
+                  if program.startswith("sshd") or (port in socket_listens and program in ("systemd", "sshd")))
+
+
+def socket_ports(output):
+    """The ports in `systemctl show -p Listen ssh.socket`, set of int."""
+    return {int(port) for port in re.findall(r"^Listen=.*?:?(\d+) \(Stream\)", output, re.M)}

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The systemd units of an app: a template for each process, one unit for the whole, and the sandbox of both. Pure.
+
+``%i`` is always the id of a release, so a deploy writes no unit and needs no daemon-reload unless the model has changed.
+"""
+from __future__ import annotations
+
+from ansible_collections.quayside.django.plugins.module_utils import processes
+
+
+def mark(app: dict) -> str:
+    """Return the first line of every unit of an app: it tells whose the file is."""
+    return f"# Written by quayside.django for the app {app['name']}; the app model decides what stands here."
+
+
+# `systemd-analyze security` rates a unit with these at 1.2 to 1.5. @chown: gunicorn gives its socket an owner.
+SANDBOX = [
+    ("NoNewPrivileges", "yes"), ("CapabilityBoundingSet", ""), ("AmbientCapabilities", ""), ("ProtectSystem", "strict"),
+    ("ProtectHome", "yes"), ("PrivateTmp", "yes"), ("PrivateDevices", "yes"), ("PrivateUsers", "yes"), ("ProtectHostname", "yes"),
+    ("ProtectClock", "yes"), ("ProtectKernelTunables", "yes"), ("ProtectKernelModules", "yes"), ("ProtectKernelLogs", "yes"),
+    ("ProtectControlGroups", "yes"), ("ProtectProc", "invisible"), ("ProcSubset", "pid"),
+    ("RestrictAddressFamilies", "AF_UNIX AF_INET AF_INET6"), ("RestrictNamespaces", "yes"), ("RestrictRealtime", "yes"),
+    ("RestrictSUIDSGID", "yes"), ("LockPersonality", "yes"), ("MemoryDenyWriteExecute", "yes"), ("RemoveIPC", "yes"),
+    ("KeyringMode", "private"), ("SystemCallArchitectures", "native"), ("SystemCallFilter", "@system-service"),
+    ("SystemCallFilter", "~@privileged @resources"), ("SystemCallFilter", "@chown"), ("SystemCallErrorNumber", "EPERM"),
+]
+
+
+def sandbox(app: dict, writable: list[str]) -> list[str]:
+    """Return the directives of the sandbox, with the folders that may be written to."""
+    if not app["sandbox"]["enabled"]:
+        return []
+    lines = [f"{name}={value}" for name, value in SANDBOX if name not in app["sandbox"]["relax"]]
+    return lines + ["ReadWritePaths=" + " ".join([f"{app['root']}/shared"] + writable + app["sandbox"]["writable"])]
+
+
+def template(app: dict, process: dict, copy: int) -> str:
+    """Return the unit template of one copy of a process."""
+    root = app["root"]
+    release = f"{root}/releases/%i"
+    code = "/".join(part for part in (release, "code", app["source"]["subdir"]) if part)
+    notify = process["kind"] == "http" and process["command"].split()[0].rsplit("/", 1)[-1] == "gunicorn"
+    limits = ([f"MemoryMax={process['memory']}"] if process["memory"] else []) + ([f"CPUQuota={process['cpu']}"] if process["cpu"] else [])
+    service = [
+        f"Type={'notify' if notify else 'exec'}",
+        f"User={app['user']}", f"Group={app['user']}", "UMask=0027", f"WorkingDirectory={code}",
+        f"EnvironmentFile={release}/env", f"EnvironmentFile={root}/shared/secrets.env",
+        f"ExecStart={release}/bin/{process['name']} {copy}",
+        # mixed: only the main process is told to stop, so that celery's children finish their tasks.
+        "KillMode=mixed", f"TimeoutStopSec={process['drain'] + 5}", "Restart=always", "RestartSec=1",
+        f"SyslogIdentifier={app['name']}-{process['name']}", f"Slice={slice_name(app)}", *limits,
+        *sandbox(app, [f"{release}/run"]),
+    ]
+    return "\n".join([
+        mark(app), "[Unit]", f"Description={app['name']}: {process['name']}{'' if copy == 1 else f' {copy}'} of release %i",
+        f"After=network.target postgresql.service redis-server@{app['name']}.service", "StartLimitIntervalSec=0", "", "[Service]", *service, ""])
+
+
+def slice_name(app: dict) -> str:
+    """Return the app's slice: stopping it stops every process of the app. A dash means a slice inside another one."""
+    return f"quayside-{app['name'].replace('-', '_')}.slice"
+
+
+def umbrella(app: dict) -> str:
+    """Return the unit of the whole app: it starts what ``live`` names, at boot too, and stops every instance."""
+    root = app["root"]
+    return "\n".join([
+        mark(app), "[Unit]", f"Description={app['name']}: the live release", "Wants=network-online.target",
+        f"After=network-online.target postgresql.service redis-server@{app['name']}.service", f"ConditionPathExists={root}/live/units", "",
+        "[Service]", "Type=oneshot", "RemainAfterExit=yes",
+        f"ExecStart=/bin/sh -c 'echo \"live is $$(readlink {root}/live)\"; exec systemctl start -- $$(cat {root}/live/units)'",
+        f"ExecStop=/bin/systemctl stop -- {slice_name(app)}",
+        f"ExecReload=/bin/sh -c 'exec systemctl restart -- $$(cat {root}/live/units)'",
+        f"SyslogIdentifier={app['name']}", "", "[Install]", "WantedBy=multi-user.target", ""])
+
+
+def template_names(app: dict) -> list[str]:
+    """Return the names of the app's unit templates, without ``@.service``."""
+    return [processes.unit_name(app, process, copy) for process in app["processes"] for copy in processes.copies(process)]
+
+
+def files(app: dict) -> dict:
+    """Return file name -> text of all units of an app."""
+    wanted = {f"{processes.unit_name(app, process, copy)}@.service": template(app, process, copy)
+              for process in app["processes"] for copy in processes.copies(process)}
+    wanted[f"{app['name']}.service"] = umbrella(app)
+    return wanted
+
+
+def instance(app: dict, release: str, singles: bool) -> list[str]:
+    """Return the units of an instance on a host; ``singles``: with the single processes, which only one host runs."""
+    return [f"{processes.unit_name(app, process, copy)}@{release}.service" for process in app["processes"]
+            for copy in processes.copies(process) if singles or not process["single"]]

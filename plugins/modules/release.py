@@ -1,0 +1,208 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The phases of a deploy and of a rollback."""
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: release
+short_description: Run phases of a deploy or a rollback of an app
+version_added: 0.1.0
+description:
+  - Runs phases of the release contract on one host, in the order given, and stops at the first that fails. The role P(quayside.django.app#role)
+    puts them together in C(tasks/deploy.yml) and C(tasks/rollback.yml); use those rather than this module.
+  - Before C(switch) a failure leaves the live release untouched. C(abandon) undoes what the run has done.
+  - What one task leaves for the next is in the release's C(release.json) on the host.
+extends_documentation_fragment:
+  - quayside.django.app
+options:
+  phases:
+    description:
+      - C(lock) takes the app's lock. C(resolve) finds the commit and refuses what cannot work here. C(fetch) writes code and env.
+        C(build) makes the venv and the units. C(check) reads the migration plan, C(migrate) runs the release's commands.
+        C(start), C(probe), C(quiet), C(switch), C(verify), C(hand_over), C(prune), C(retire) replace the live instance.
+        C(record) writes the ledger and frees the lock. C(choose) and C(copy) are a rollback's resolve and fetch.
+    type: list
+    elements: str
+    required: true
+    choices: [lock, resolve, choose, fetch, copy, build, check, migrate, start, probe, quiet, switch, verify, hand_over, prune, retire, record, abandon]
+  run:
+    description: Id of the run that deploys; the lock belongs to it.
+    type: str
+    required: true
+  who:
+    description: Who deploys, for the lock's message and the ledger.
+    type: str
+    required: true
+  stamp:
+    description: Time of the run as YYYYMMDDHHMMSS in UTC, the same on every host. The release's id begins with it.
+    type: str
+    default: ""
+  version:
+    description: Branch, tag or commit to deploy.
+    type: str
+    default: ""
+  release:
+    description: Id of the release, once C(resolve) or C(choose) has given it.
+    type: str
+    default: ""
+  target:
+    description: With C(choose), the id of the kept release to bring back. By default what was live before.
+    type: str
+    default: ""
+  target_version:
+    description: With C(choose), bring back the newest kept release of this version.
+    type: str
+    default: ""
+  first:
+    description: This host runs what runs once (migrations, single processes).
+    type: bool
+    default: true
+  allow_hazards:
+    description: Run migrations that the live release cannot live with.
+    type: bool
+    default: false
+  secrets:
+    description: The app's secret variables, as the filter P(quayside.django.app_secrets#filter) returns them.
+    type: dict
+    default: {}
+  source_key:
+    description: Private key that may read the repository.
+    type: str
+    default: ""
+  failure:
+    description: With C(abandon), C(phase) and C(reason) of what failed, for the ledger.
+    type: dict
+    default: {}
+attributes:
+  check_mode:
+    support: full
+    description: Resolves the version, builds in the app's cache to read the migration plan, and says what each phase would do.
+  diff_mode:
+    support: full
+author:
+  - The quayside.django authors (@quayside)
+"""
+
+EXAMPLES = r"""
+- name: The new release is fetched and built
+  quayside.django.release:
+    app: "{{ django_apps | quayside.django.app('shop') }}"
+    secrets: "{{ django_apps | quayside.django.app_secrets('shop') }}"
+    phases: [lock, resolve, fetch, build]
+    run: "{{ django_run.id }}"
+    who: "{{ django_run.who }}"
+    stamp: "{{ django_run.stamp }}"
+    version: v2
+  become: true
+"""
+
+RETURN = r"""
+release:
+  description: Id of the release; empty when a phase before C(resolve) failed.
+  type: str
+  returned: always
+  sample: 20261121072900-0123abc
+version:
+  description: The version that was asked for.
+  type: str
+  returned: success
+sha:
+  description: The commit.
+  type: str
+  returned: success
+from:
+  description: Id of the release that was live before, empty for the first.
+  type: str
+  returned: success
+noop:
+  description: The version is live already, with the same env, processes and secrets. The lock is free again.
+  type: bool
+  returned: success
+notes:
+  description: What a person may want to know.
+  type: list
+  elements: str
+  returned: success
+seconds:
+  description: Phase to the seconds that it took.
+  type: dict
+  returned: success
+migrations:
+  description: Migrations of the plan, as app.name.
+  type: list
+  elements: str
+  returned: success
+phase:
+  description: The phase that failed.
+  type: str
+  returned: failure
+reason:
+  description: Why it failed, without its log.
+  type: str
+  returned: failure
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.quayside.django.plugins.module_utils.deploy import PHASES, Deploy, Failure
+from ansible_collections.quayside.django.plugins.module_utils.env_file import EnvError
+from ansible_collections.quayside.django.plugins.module_utils.host import PhaseError
+from ansible_collections.quayside.django.plugins.module_utils.releases import ReleaseError
+
+
+def rehearse(module: AnsibleModule, deploy: Deploy) -> None:
+    """Say what the phases would do, and end."""
+    phases = module.params["phases"]
+    if "resolve" not in phases and "choose" not in phases:
+        module.exit_json(changed=True, notes=[f"would {phase}" for phase in phases], release=deploy.release, noop=False)
+    try:
+        if "choose" in phases:
+            deploy.choose()
+            lines = [f"would bring back {deploy.record['of']} ({deploy.record['version']}) as {deploy.release}"]
+        else:
+            lines = deploy.rehearse()
+    except (PhaseError, ReleaseError, EnvError) as error:
+        module.fail_json(msg=str(Failure("check", error if isinstance(error, PhaseError) else PhaseError(str(error)))), release="")
+    finally:
+        deploy.runtime.close()
+    live = deploy.shelf.live()
+    before = {"live": f"{live} ({deploy.shelf.record(live).get('version', '')})" if live else "nothing"}
+    after = {"live": f"{deploy.release} ({deploy.record.get('version', '')})", "phases": lines} if deploy.release else {"phases": lines}
+    module.exit_json(changed=not deploy.noop, noop=deploy.noop, notes=lines, release=deploy.release,
+                     diff={"before": before, "after": before if deploy.noop else after})
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "app": {"type": "dict", "required": True},
+            "phases": {"type": "list", "elements": "str", "required": True, "choices": list(PHASES)},
+            "run": {"type": "str", "required": True},
+            "who": {"type": "str", "required": True},
+            "stamp": {"type": "str", "default": ""},
+            "version": {"type": "str", "default": ""},
+            "release": {"type": "str", "default": ""},
+            "target": {"type": "str", "default": ""},
+            "target_version": {"type": "str", "default": ""},
+            "first": {"type": "bool", "default": True},
+            "allow_hazards": {"type": "bool", "default": False},
+            "secrets": {"type": "dict", "default": {}, "no_log": True},
+            "source_key": {"type": "str", "default": "", "no_log": True},
+            "failure": {"type": "dict", "default": {}},
+        },
+        supports_check_mode=True,
+    )
+    options = dict(module.params, hazards=module.params["allow_hazards"])
+    deploy = Deploy(options.pop("app"), options)
+    if module.check_mode:
+        rehearse(module, deploy)
+    try:
+        result = deploy.run(module.params["phases"])
+    except Failure as error:
+        module.fail_json(msg=str(error), phase=error.phase, reason=error.reason, release=deploy.release, seconds=deploy.seconds)
+    diff = {"before": {"live": result["from"] or "nothing"}, "after": {"live": result["release"]}} if "switch" in module.params["phases"] else {}
+    module.exit_json(changed=not result["noop"], diff=diff, **result)
+
+
+if __name__ == "__main__":
+    main()
