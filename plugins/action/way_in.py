@@ -36,6 +36,7 @@ class ActionModule(ActionBase):
         _valid, args = self.validate_argument_spec(argument_spec=SPEC)
         if self._connection.transport not in ("ssh", "ansible.builtin.ssh"):
             return dict(result, changed=False, moved=False, user=None, port=None, sudo=True, uid=None, client="", tried=[],
+                        declared={"user": None, "port": None},
                         msg="This host is reached by %s, not by ssh." % self._connection.transport)
         connection = self._connection
         user = args["user"] or connection.get_option("remote_user") or None
@@ -50,7 +51,7 @@ class ActionModule(ActionBase):
         if not found:
             found, answers = self._search(ways, answers, started + args["timeout"])
         tried = ["%s: %s" % (_name(one_user, one_port), reason) for one_user, one_port, _verdict, reason in answers]
-        result.update(changed=False, tried=tried)
+        result.update(changed=False, tried=tried, declared={"user": user, "port": port})
         if not found:
             key = connection.get_option("private_key_file")
             result.update(failed=True, msg="No way into %s (%s) was found.\n%s\n%s" % (

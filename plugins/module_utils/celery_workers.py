@@ -38,8 +38,8 @@ class Control:
                     break
                 chunk = os.read(self.process.stdout.fileno(), 65536)
                 received += chunk
-                for line in received.decode(errors="replace").splitlines(True):
-                    if line.startswith(MARK) and line.endswith("\n"):
+                for line in received.decode(errors="replace").split("\n")[:-1]:
+                    if line.startswith(MARK):
                         return json.loads(line[len(MARK):])
                 if not chunk:
                     break

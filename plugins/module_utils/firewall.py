@@ -8,6 +8,9 @@ import ipaddress
 import re
 import shlex
 
+# The comment of rules that the role base itself takes away again.
+MOVING = "ssh until it has moved"
+
 
 class BadRule(ValueError):
     """A declared rule that cannot be."""
@@ -27,21 +30,34 @@ def network(text):
     return str(net.network_address) if net.num_addresses == 1 else str(net)
 
 
-def words(rule):
-    """A declared rule as the words after `ufw`, in the one form in which `ufw show added` prints it, without the comment.
+def single(rules):
+    """Rules with one port and one source each.
 
-    :param rule: dict of port (str such as 80, 8000:8010 or empty for every port), proto (tcp, udp, any), from, interface,
+    :param rules: list of declared rules: dicts of port (list of str, or None for every port) and from (list of str, empty
+        for any), the rest as in words. An empty list of ports is no rule.
+    :returns: list of dict, see words
+    """
+    return [dict(rule, port=port, **{"from": source})
+            for rule in rules
+            for port in ([""] if rule.get("port") is None else rule["port"])
+            for source in rule.get("from") or ["any"]]
+
+
+def words(rule):
+    """A rule as the words after `ufw`, in the one form in which `ufw show added` prints it, without the comment.
+
+    :param rule: dict of port (str such as 80 or 8000:8010, or empty for every port), proto (tcp, udp, any), from, interface,
         action (allow or limit)
     :returns: list of str
     :raises BadRule: with the rule in the message
     """
     port, proto = str(rule.get("port") or ""), rule.get("proto") or "tcp"
     source, interface = network(rule.get("from") or "any"), rule.get("interface") or ""
-    if port and not re.fullmatch(r"\d+(:\d+)?(,\d+(:\d+)?)*", port):
-        raise BadRule("port %r of a firewall rule is no number, range (8000:8010) or list of them" % port)
+    if port and not re.fullmatch(r"\d+(:\d+)?", port):
+        raise BadRule("port %r of a firewall rule is no number and no range such as 8000:8010" % port)
     if any(not 0 < int(one) < 65536 for one in re.findall(r"\d+", port)):
         raise BadRule("port %r of a firewall rule is not within 1 and 65535" % port)
-    if proto == "any" and re.search(r"[:,]", port):
+    if proto == "any" and ":" in port:
         raise BadRule("a firewall rule for ports %s needs proto tcp or udp" % port)
     if not port and source == "any" and not interface:
         raise BadRule("a firewall rule needs a port, a from or an interface: %r" % (rule,))
@@ -75,7 +91,7 @@ def added(output):
 def admits(rules, port, client, interface=""):
     """Whether a new connection of client to the TCP port gets through rules.
 
-    :param rules: list of declared rules
+    :param rules: list of rules, see words
     :param port: int
     :param client: address; empty asks for any address
     :param interface: the name of the one that it comes in by
@@ -86,8 +102,8 @@ def admits(rules, port, client, interface=""):
         source = network(rule.get("from") or "any")
         if source != "any" and (not client or not _within(client, source)):
             continue
-        ranges = [part.partition(":") for part in str(rule.get("port") or "1:65535").split(",")]
-        if any(int(low) <= port <= int(high or low) for low, _colon, high in ranges):
+        low, _colon, high = str(rule.get("port") or "1:65535").partition(":")
+        if int(low) <= port <= int(high or low):
             return True
     return False
 
@@ -104,7 +120,7 @@ def plan(declared, now, active, policies, wanted_policies, remove_strays):
     What is missing comes first, then the policies, then switching on, and strays go last. An allow is put before a limit,
     because ufw takes the first rule that fits.
 
-    :param declared: list of declared rules
+    :param declared: list of rules, see words
     :param now: list of (words, comment), see added
     :param active: whether the firewall is in force
     :param policies: dict of incoming and outgoing (allow, deny or reject) as they are

@@ -86,7 +86,7 @@ def complaint(words: str, candidate: str, folder: str, texts: dict[str, str]) ->
     >>> complaint('nginx: [emerg] unknown directive "lissten" in /tmp/c/sites-available/shop:2\\n'
     ...           'nginx: configuration file /tmp/c/nginx.conf test failed\\n',
     ...           "/tmp/c", "/etc/nginx", {"sites-available/shop": "server {\\n  lissten 80;\\n}\\n"})
-    'unknown directive "lissten" in /etc/nginx/sites-available/shop:2, which reads: lissten 80;'
+    'unknown directive "lissten" in /etc/nginx/sites-available/shop:2, which reads "lissten 80;"'
     """
     lines = [line for line in words.replace(candidate, folder).splitlines() if "[emerg]" in line or "[alert]" in line]
     text = "; ".join(re.sub(r"^.*\[(emerg|alert)\] (\d+#\d+: )?", "", line) for line in lines) or words.strip()
@@ -96,7 +96,7 @@ def complaint(words: str, candidate: str, folder: str, texts: dict[str, str]) ->
         source = texts.get(path, "").splitlines()
         number = int(where[2])
         if 0 < number <= len(source):
-            text += f", which reads: {source[number - 1].strip()}"
+            text += f', which reads "{source[number - 1].strip()}"'
     return text
 
 

@@ -59,8 +59,11 @@ def postgresql_settings(memory_mb, cores, share=0.5, max_connections=100):
     }
 
 
-def redis_memory_mb(memory_mb, instances, share=0.125):
+def redis_memory_mb(memory_mb, instances, share=0.25):
     """The memory limit of one Redis instance out of several equal ones.
+
+    The share is divided among 2, 4, 8… instances, whichever is enough: a new limit is a restart, and the second app of a host
+    must not restart the Redis of the first.
 
     :param memory_mb: MemTotal of the host in MiB, an int above 0
     :param instances: how many instances share the part, an int above 0
@@ -72,7 +75,8 @@ def redis_memory_mb(memory_mb, instances, share=0.125):
         raise ValueError(f"share is a part of the host's memory, above 0 and at most 0.5, not {share}")
     if instances < 1:
         raise ValueError(f"instances is at least 1, not {instances}")
-    return _clamp(32, counted_memory_mb(memory_mb) * share / instances, 4096)
+    places = max(2, 1 << (instances - 1).bit_length())
+    return _clamp(32, counted_memory_mb(memory_mb) * share / places, 4096)
 
 
 def workers(cores, memory_mb, share=0.35, worker_mb=90):

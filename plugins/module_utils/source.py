@@ -6,6 +6,8 @@ import difflib
 import os
 import re
 import shlex
+import socket
+from urllib.parse import urlsplit
 
 from ansible_collections.quayside.django.plugins.module_utils import host
 
@@ -33,12 +35,22 @@ class Source:
 
     def fetch(self) -> None:
         """Bring the mirror up to date; raise PhaseError when the repository cannot be reached."""
+        self.reach()
         if not os.path.isdir(f"{self.mirror}/refs"):
             self.git("init", "--quiet", "--bare", self.mirror)
         done = self.git("fetch", "--quiet", "--prune", "--force", "--no-auto-maintenance", "--", self.repo, "+refs/*:refs/*", check=False)
         if done.returncode:
             raise host.PhaseError(f"the repository {shown(self.repo)} cannot be read by {self.app['user']}", done.stderr,
                                   f"sudo -u {self.app['user']} git ls-remote {shown(self.repo)}")
+
+    def reach(self) -> None:
+        """Raise PhaseError when a git:// server does not answer: git itself would wait for minutes; ssh and https have limits."""
+        url = urlsplit(self.repo)
+        if url.scheme == "git":
+            try:
+                socket.create_connection((url.hostname, url.port or 9418), 10).close()
+            except OSError as error:
+                raise host.PhaseError(f"the repository {shown(self.repo)} does not answer ({error.strerror or 'no answer in 10 s'})") from error
 
     def resolve(self, version: str) -> str:
         """Return the commit of a tag, a branch or a commit's name; raise PhaseError with the nearest names when there is none."""

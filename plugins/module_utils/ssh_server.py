@@ -147,14 +147,22 @@ def listeners(output):
     return found
 
 
-def own_ports(programs, socket_listens):
+def tcp_listeners(table):
+    """The ports that /proc/net/tcp or tcp6 shows listeners on, as listeners does, without the programs."""
+    rows = [line.split() for line in table.splitlines()[1:]]
+    return {int(row[1].rpartition(":")[2], 16): "" for row in rows if len(row) > 3 and row[3] == "0A"}
+
+
+def own_ports(programs, socket_listens, configured):
     """The ports that lead to sshd.
 
     :param programs: see listeners
     :param socket_listens: ports of ssh.socket, set of int: those are held by systemd
+    :param configured: ports that sshd -T tells, set of int: believed where the program is not known
     """
     return sorted(port for port, program in programs.items()
-                  if program.startswith("sshd") or (port in socket_listens and program in ("systemd", "sshd")))
+                  if program.startswith("sshd") or (port in socket_listens and program == "systemd")
+                  or (not program and port in configured | socket_listens))
 
 
 def socket_ports(output):

@@ -56,7 +56,9 @@ options:
         type: bool
         default: false
   apply:
-    description: Commands to run in this order when a file changed.
+    description:
+      - Commands to run in this order when a file changed. Where the program of one is not installed, it and those after it are
+        passed over. So a file can be there before its package, which then never starts without it.
     type: list
     elements: list
     default: []
@@ -194,6 +196,8 @@ def run(module, todo, result):
         put_back(written)
         module.fail_json(msg="%s could not be written: %s. All files are as they were." % (path, error), **result)
     for command in module.params["apply"] if todo else []:
+        if not module.get_bin_path(str(command[0])):
+            break
         rc, out, err = module.run_command([str(word) for word in command])
         if rc:
             put_back(written)

@@ -23,18 +23,21 @@ options:
     required: true
     suboptions:
       port:
-        description: A port (V(80)), a range (V(8000:8010)) or a list of them with commas. Empty is every port.
-        type: str
-        default: ""
+        description:
+          - Ports (V(80)) and ranges (V(8000:8010)), a rule of UFW for each. Without O(rules[].port) every port is meant, and an
+            empty list is no rule.
+        type: list
+        elements: str
       proto:
         description: The protocol.
         type: str
         choices: [tcp, udp, any]
         default: tcp
       from:
-        description: The address or network that may come in, or V(any).
-        type: str
-        default: any
+        description: The addresses and networks that may come in, a rule of UFW for each. Empty, or V(any), is everybody.
+        type: list
+        elements: str
+        default: []
       interface:
         description: Only what comes in by this interface, such as V(eth1).
         type: str
@@ -80,7 +83,7 @@ EXAMPLES = r"""
   quayside.django.firewall:
     rules:
       - {port: 22, from: 198.51.100.0/24, comment: ssh}
-      - {port: 80, comment: web}
+      - {port: [80, 443], comment: web}
 """
 
 RETURN = r"""
@@ -135,9 +138,9 @@ def interface_of(module, address):
 
 def main():
     rule = {
-        "port": {"type": "str", "default": ""},
+        "port": {"type": "list", "elements": "str"},
         "proto": {"type": "str", "choices": ["tcp", "udp", "any"], "default": "tcp"},
-        "from": {"type": "str", "default": "any"},
+        "from": {"type": "list", "elements": "str", "default": []},
         "interface": {"type": "str", "default": ""},
         "action": {"type": "str", "choices": ["allow", "limit"], "default": "allow"},
         "comment": {"type": "str", "default": ""},
@@ -155,7 +158,7 @@ def main():
     ufw = module.get_bin_path("ufw")
     if not ufw and not module.check_mode:
         module.fail_json(msg="ufw is not installed. Next: apt-get install ufw")
-    rules, remove = module.params["rules"], module.params["strays"] == "remove"
+    rules, remove = firewall.single(module.params["rules"]), module.params["strays"] == "remove"
     wanted = {direction: module.params[direction] for direction in ("incoming", "outgoing")}
 
     session = ssh_session.find()
@@ -194,8 +197,9 @@ def main():
             "before_header": "ufw", "after_header": "ufw",
         },
     }
-    if strays:
-        module.warn("Rules that nobody declared %s: %s" % ("are removed" if remove else "stay", "; ".join(strays)))
+    strangers = [shlex.join(one) for one, comment in now if shlex.join(one) in strays and comment != firewall.MOVING]
+    if strangers:
+        module.warn("Rules that nobody declared %s: %s" % ("are removed" if remove else "stay", "; ".join(strangers)))
     if not module.check_mode:
         for command in commands:
             rc, out, err = module.run_command([ufw] + command)

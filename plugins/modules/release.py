@@ -200,6 +200,9 @@ def main() -> None:
         result = deploy.run(module.params["phases"])
     except Failure as error:
         module.fail_json(msg=str(error), phase=error.phase, reason=error.reason, release=deploy.release, seconds=deploy.seconds)
+    for note in result["notes"]:
+        if note.startswith("warning: "):
+            module.warn(note[9:])
     diff = {"before": {"live": result["from"] or "nothing"}, "after": {"live": result["release"]}} if "switch" in module.params["phases"] else {}
     module.exit_json(changed=not result["noop"], diff=diff, **result)
 

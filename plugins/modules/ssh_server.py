@@ -76,6 +76,10 @@ listening:
   type: list
   elements: int
   returned: success
+client:
+  description: The address that this session comes from, empty when it is none by ssh.
+  type: str
+  returned: success
 """
 
 import glob
@@ -132,8 +136,15 @@ class Host:
     def look(self):
         if self.by_socket:
             self._socket_ports = ssh_server.socket_ports(out_of("systemctl", "show", "-p", "Listen", "ssh.socket"))
-        self.programs = ssh_server.listeners(out_of("ss", "-Hltnp"))
-        self.listening = ssh_server.own_ports(self.programs, self._socket_ports)
+        self.programs, configured = ssh_server.listeners(out_of("ss", "-Hltnp")), set()
+        if not self.programs:
+            # A bare server may have no ss.
+            for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+                if os.path.exists(table):
+                    with open(table) as file:
+                        self.programs.update(ssh_server.tcp_listeners(file.read()))
+            configured = {int(port) for port in re.findall(r"^port (\d+)", out_of(SSHD, "-T"), re.M)}
+        self.listening = ssh_server.own_ports(self.programs, self._socket_ports, configured)
 
     def changes(self, texts):
         """The files that differ, dict of path to (before, after)."""
@@ -293,7 +304,7 @@ def main():
             "open_needed": host.armed or not set(params["ports"]) <= set(host.listening),
             "close_needed": host.armed or bool(changes) or not same_ports,
             "listening": host.listening,
-            "session_port": ssh_session.find().port,
+            "client": ssh_session.find().client,
         }
         result["changed"] = result["close_needed"]
         if step == "look":

@@ -101,6 +101,10 @@ moved:
   description: Whether that is another way than the declared one.
   type: bool
   returned: when a way was found
+declared:
+  description: The O(user) and O(port) that were to be tried first.
+  type: dict
+  returned: always
 uid:
   description: The numeric user on the host.
   type: int

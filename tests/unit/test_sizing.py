@@ -78,7 +78,17 @@ def test_a_kernel_update_changes_nothing(low):
 
 @pytest.mark.parametrize(
     ("memory", "instances", "limit"),
-    [(475, 1, 64), (961, 1, 128), (961, 2, 64), (961, 9, 32), (3980, 1, 512), (24105, 2, 1504), (257600, 1, 4096)],
+    [
+        (475, 1, 64),
+        (961, 1, 128),
+        (961, 2, 128),
+        (961, 3, 64),
+        (961, 4, 64),
+        (961, 9, 32),
+        (3980, 1, 512),
+        (24105, 2, 3008),
+        (257600, 1, 4096),
+    ],
 )
 def test_redis_by_host(memory, instances, limit):
     assert redis_memory_mb(memory, instances) == limit

@@ -108,7 +108,8 @@ class Job:
             made = self.containers.get(one.container)
             was = made and made["Config"]["Labels"].get("quayside.image")
             if made and was != one.image:
-                found.append(f"{one.name} is {was}, the inventory says {one.image}: -e lab_state=fresh makes it anew and loses its data")
+                remedy = "-e lab_state=fresh makes it anew and loses its data"
+                found.append(f"{one.name} is {was}, the inventory says {one.image}: {remedy}")
         return found
 
     def image(self):

@@ -32,7 +32,7 @@ def docker(*argv, given=None, check=True):
     reason = done.stderr.decode().strip()
     if "Cannot connect to the Docker daemon" in reason or "permission denied" in reason:
         raise LabError(f"The Docker engine does not answer ({reason}). Type: scripts/engine")
-    raise LabError(f"docker {' '.join(argv[:2])} failed: {reason}")
+    raise LabError(f"docker {argv[0]} failed: {reason}")
 
 
 class Lab:

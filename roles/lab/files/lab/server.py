@@ -16,8 +16,6 @@ from engine import LabError, docker
 # What systemd needs in a container; each was found necessary or found to be the least that works (docs/lab.md).
 BOOTS_SYSTEMD = [
     "--cap-add=ALL",
-    "--cap-drop=SYS_RESOURCE",  # a machine that lacks it could not give it
-    "--cap-drop=SYS_TIME",  # a server would set the machine's clock
     "--security-opt=seccomp=unconfined",
     "--security-opt=systempaths=unconfined",
     "--security-opt=apparmor=unconfined",
@@ -28,6 +26,8 @@ BOOTS_SYSTEMD = [
     "--tmpfs=/run",
     "--tmpfs=/tmp:exec",
 ]
+# A machine that lacks the first could not give it; with the second a server would set the machine's clock.
+DROPPED = ["SYS_RESOURCE", "SYS_TIME"]
 PUBLISHED = (80, 443)
 BOOT_SECONDS = 60
 
@@ -60,8 +60,8 @@ class Server:
         ports = [f"--publish=127.0.0.1:{free_port()}:{port}" for port in PUBLISHED] if publish else []
         memory = [f"--memory={self.memory}", f"--memory-swap={self.memory}"] if self.memory else []
         labels = {"lab": self.lab.id, "role": "server", "name": self.name, "environment": self.environment, "image": self.image}
-        docker(
-            "create", "--name", self.container, "--hostname", self.name, "--network", self.lab.network, "--ip", address,
+        create_without(
+            DROPPED, "--name", self.container, "--hostname", self.name, "--network", self.lab.network, "--ip", address,
             *(f"--label=quayside.{key}={value}" for key, value in labels.items()),
             *BOOTS_SYSTEMD, *memory, *ports, self.source(), "/sbin/init",
         )  # fmt: skip
@@ -120,7 +120,8 @@ class Server:
         while not any(greets(address, port) if reach == "direct" else self.greets_inside(port) for port in ports):
             if time.monotonic() > give_up:
                 raise LabError(
-                    f"{self.name}: no sshd at {address} in {BOOT_SECONDS} s. See: docker exec {self.container} journalctl -b -p warning. "
+                    f"{self.name}: no sshd at {address} in {BOOT_SECONDS} s. "
+                    f"See: docker exec {self.container} journalctl -b -p warning. "
                     "Many servers at once need sysctl fs.inotify.max_user_instances=1024 on the engine's machine."
                 )
             time.sleep(0.05)
@@ -129,6 +130,18 @@ class Server:
         """:returns: True where sshd greets on the server's own loopback."""
         probe = f"exec 3<>/dev/tcp/127.0.0.1/{port} && head -c 4 <&3"
         return docker("exec", self.container, "bash", "-c", probe, check=False) == "SSH-"
+
+
+def create_without(capabilities, *argv):
+    """Run `docker create` and drop the capabilities; an engine since 24 refuses to drop one that its machine lacks anyhow."""
+    drop = [f"--cap-drop={one}" for one in capabilities]
+    try:
+        docker("create", *drop, *argv)
+    except LabError as error:
+        lacking = [one for one in capabilities if "invalid CapDrop" in str(error) and f"CAP_{one}" in str(error)]
+        if not lacking:
+            raise
+        create_without([one for one in capabilities if one not in lacking], *argv)
 
 
 def greets(address, port):

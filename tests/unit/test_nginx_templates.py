@@ -1,0 +1,337 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the templates of the role nginx say for a site, rendered as the role renders them."""
+
+from __future__ import annotations
+
+import copy
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.loader import init_plugin_loader
+from ansible.template import Templar
+
+ROLE = Path(__file__).parents[2] / "roles" / "nginx"
+
+SHOP = {
+    "name": "my-shop",
+    "domains": ["shop.example.com", "10.0.0.2", "2001:db8::5"],
+    "canonical": "",
+    "tls": {"mode": "none", "certificate": "", "key": ""},
+    "upstreams": [{"name": "my-shop-web", "server": "unix:/opt/my-shop/live/run/web.sock"}],
+    "routes": [{"path": "/", "upstream": "my-shop-web", "timeout": 60, "websocket": False}],
+    "static": {"url": "/static/", "folder": "/opt/my-shop/live/static", "pool": "/opt/my-shop/static", "max_age": 3600},
+    "media": {"url": "/media/", "folder": "/opt/my-shop/shared/media", "max_age": 86400},
+    "body_size": "20m",
+    "headers": {},
+    "allow": [],
+}
+TLS = {"mode": "selfsigned", "certificate": "", "key": ""}
+HEADERS = {
+    "X-Frame-Options": "SAMEORIGIN",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "strict-origin-when-cross-origin",
+}
+
+init_plugin_loader([str(ROLE.parents[1] / ".ansible" / "collections")])
+
+
+class Rendered:
+    def __init__(self, main, sites, certificates):
+        self.main, self.sites, self.certificates = main, sites, certificates
+
+
+def render(*sites, release="trixie", **variables):
+    loader = DataLoader()
+    facts = {"ansible_facts": {"distribution_release": release, "cmdline": {}}, "ansible_search_path": [str(ROLE)]}
+    role = {}
+    for path in ("defaults", "vars"):
+        role.update(loader.load_from_file(str(ROLE / path / "main.yml"), trusted_as_template=True))
+    known = {**role, **facts, "nginx_sites": list(sites), **variables}
+    tasks = loader.load_from_file(str(ROLE / "tasks" / "main.yml"), trusted_as_template=True)
+    task = next(task["quayside.django.nginx_config"] for task in tasks if "quayside.django.nginx_config" in task)
+    templar = Templar(loader, variables=known)
+    done = templar.template(task)
+    return Rendered(done["files"]["nginx.conf"], done["sites"], templar.template(role["__nginx_self_signed_certificates"]))
+
+
+def site(**changes):
+    return {**copy.deepcopy(SHOP), **changes}
+
+
+def text(**changes):
+    return render(site(**changes)).sites["my-shop"]
+
+
+def blocks(config, head):
+    """The blocks of a config whose line begins with `head`, indent and all."""
+    indent = head[: len(head) - len(head.lstrip())]
+    found = []
+    for match in re.finditer(rf"^{re.escape(head)}.*$", config, re.M):
+        end = config.index(f"\n{indent}}}", match.end())
+        found.append(config[match.start() : end])
+    return found
+
+
+def test_no_sites_is_a_server_that_answers_nobody():
+    done = render()
+    assert done.sites == {}
+    (server,) = blocks(done.main, "    server {")
+    assert "listen 80 default_server;" in server
+    assert server.endswith("return 444;")
+    assert "443" not in done.main
+    assert "server_tokens off;" in done.main
+    assert done.certificates == []
+
+
+def test_default_server_can_be_left_to_others():
+    assert "default_server" not in render(nginx_default_server=False).main
+
+
+def test_handles_for_open_files_suffice_for_connections():
+    main = render(nginx_worker_connections=1000).main
+    assert int(re.search(r"worker_rlimit_nofile (\d+);", main)[1]) >= 2000
+    assert "worker_connections 1000;" in main
+
+
+def test_the_link_is_followed_at_each_connect():
+    assert "server unix:/opt/my-shop/live/run/web.sock fail_timeout=0;" in text()
+    assert "keepalive" not in text().replace("No keepalive", "")
+    assert "open_file_cache" not in render(site()).main + text()
+
+
+@pytest.mark.proves("2.08", "4.07")
+def test_proxy_headers_are_never_the_clients():
+    (location,) = blocks(text(), "    location / ")
+    for header, value in {
+        "Host": "$host",
+        "X-Real-IP": "$remote_addr",
+        "X-Forwarded-For": "$remote_addr",
+        "X-Forwarded-Host": "$host",
+        "X-Forwarded-Proto": "$scheme",
+        "X-Forwarded-Ssl": '""',
+        "Forwarded": '""',
+        "Connection": "close",
+    }.items():
+        assert f"proxy_set_header {header} {value};" in location
+    assert "$proxy_add_x_forwarded_for" not in text()
+    assert "Upgrade" not in location
+    assert "proxy_next_upstream off;" in location
+
+
+def test_routes_with_timeout_and_websocket():
+    routes = [*SHOP["routes"], {"path": "/ws/", "upstream": "my-shop-web", "timeout": 3600, "websocket": True}]
+    (location,) = blocks(text(routes=routes), "    location /ws/ ")
+    assert "proxy_set_header Upgrade $http_upgrade;" in location
+    assert "proxy_set_header Connection $edge_connection;" in location
+    assert "proxy_read_timeout 3600s;" in location
+
+
+def test_a_site_without_a_route_for_all_shows_no_welcome_page():
+    (location,) = blocks(text(routes=[{**SHOP["routes"][0], "path": "/api/"}]), "    location / ")
+    assert "return 404;" in location
+
+
+@pytest.mark.proves("2.07", "2.23", "4.04")
+def test_static_files_of_the_live_release_then_of_the_pool():
+    config = text()
+    (live,) = blocks(config, "    location ^~ /static/")
+    (pool,) = blocks(config, "    location @my-shop-static-pool")
+    assert "root /opt/my-shop/live/static;" in live
+    assert "try_files $uri @my-shop-static-pool;" in live
+    assert "error_page 404 = @my-shop-static-pool;" in live
+    assert "root /opt/my-shop/static;" in pool
+    assert "alias" not in live + pool
+
+
+@pytest.mark.parametrize(
+    ("name", "hashed"),
+    [
+        ("/css/site.5f2bd1c3a4e6.css", True),
+        ("/js/main.0123456789abcdef0123.js", True),
+        ("/js/main.5f2bd1c3a4e6.js.map", True),
+        ("/js/main-0123456789abcdef.js", True),
+        ("/LICENSE.5f2bd1c3a4e6", True),
+        ("/css/site.css", False),
+        ("/css/site.min.css", False),
+        ("/report.20261121.pdf", False),
+        ("/css/feedfacecafe.css", False),
+        ("/5f2bd1c3a4e6/site.css", False),
+    ],
+)
+def test_names_with_a_hash(name, hashed):
+    expression, value = re.search(r'"~(.*)" "(public, max-age=31536000, immutable)";', text()).groups()
+    assert bool(re.search(expression, name)) == hashed
+    assert 'default "public, max-age=3600";' in text()
+    assert value
+
+
+@pytest.mark.proves("2.24", "4.05")
+def test_media_runs_nothing_and_links_nowhere():
+    (media,) = blocks(text(), "    location ^~ /media/")
+    assert "alias /opt/my-shop/shared/media/;" in media
+    assert 'add_header Cache-Control "public, max-age=86400";' in media
+    assert "add_header X-Content-Type-Options nosniff always;" in media
+    assert media.count("X-Content-Type-Options") == 1
+    assert "disable_symlinks if_not_owner from=/opt/my-shop/shared/media;" in media
+
+
+def test_static_and_media_can_be_left_out():
+    config = text(static=None, media=None)
+    assert "static" not in config
+    assert "media" not in config
+
+
+@pytest.mark.proves("4.61", "4.62", "4.65")
+def test_each_place_with_a_header_of_its_own_repeats_all():
+    done = render(site())
+    config = done.sites["my-shop"]
+    places = ["server {", "    location ^~ /static/", "    location @my-shop-static-pool", "    location @my-shop-web-down"]
+    for place in places:
+        (block,) = blocks(config, place)
+        for header in HEADERS:
+            assert f"add_header {header} $edge_{header.lower().replace('-', '_')} always;" in block, place
+    for header, value in HEADERS.items():
+        assert f'map $upstream_http_{header.lower().replace("-", "_")} ' in done.main
+        assert f'""      "{value}";' in done.main
+
+
+@pytest.mark.proves("4.63", "4.64")
+def test_headers_of_the_site_replace_others():
+    config = text(headers={"Referrer-Policy": 'say "no"', "X-Frame-Options": "", "X-XSS-Protection": "1; mode=block"})
+    assert 'add_header Referrer-Policy "say \\"no\\"" always;' in config
+    assert "proxy_hide_header Referrer-Policy;" in config
+    assert 'add_header X-XSS-Protection "1; mode=block" always;' in config
+    assert "X-Frame-Options" not in config
+
+
+@pytest.mark.proves("2.37")
+@pytest.mark.parametrize(
+    ("uri", "hidden"),
+    [
+        ("/.git/config", True),
+        ("/media/.env", True),
+        ("/.well-known", True),
+        ("/.well-knownx/", True),
+        ("/.well-known/security.txt", False),
+        ("/a.b/c.html", False),
+        ("/", False),
+    ],
+)
+def test_dotfiles(uri, hidden):
+    (block,) = blocks(render().main, "    map $uri $edge_hidden ")
+    assert bool(re.search(re.search(r'"~(.*)" 1;', block)[1], uri)) == hidden
+    assert "if ($edge_hidden) { return 404; }" in text()
+    assert "if ($edge_hidden_raw) { return 404; }" in text()
+
+
+@pytest.mark.parametrize(
+    ("uri", "hidden"),
+    [("/x/../admin/", True), ("/x/%2E%2e/admin/", True), ("/x?next=/../a", False), ("/.well-known/x", False), ("/a..b/c", False)],
+)
+def test_dots_as_they_came(uri, hidden):
+    (block,) = blocks(render().main, "    map $request_uri $edge_hidden_raw ")
+    assert bool(re.search(re.search(r'"~\*(.*)" 1;', block)[1], uri, re.I)) == hidden
+
+
+@pytest.mark.proves("2.61")
+def test_allow_lists():
+    config = text(allow=[{"path": "/admin/", "addresses": ["10.0.0.0/8", "2001:db8::/32"]}])
+    (geo,) = blocks(config, "geo $my_shop_allowed_1 ")
+    assert "    10.0.0.0/8 1;\n    2001:db8::/32 1;" in geo
+    expression = re.search(r'"~(\^0.*)" 1;', config)[1]
+    assert re.search(expression, "0/admin/login")
+    assert not re.search(expression, "1/admin/login")
+    assert not re.search(expression, "0/administration")
+    assert "if ($my_shop_refused_1) { return 403; }" in config
+
+
+def test_body_size_and_extra_lines():
+    config = text(body_size="7m", extra="location = /x { return 204; }")
+    assert "client_max_body_size 7m;" in config
+    assert "location = /x { return 204; }" in config
+
+
+def test_names_of_a_site():
+    assert "server_name shop.example.com 10.0.0.2 [2001:db8::5];" in text()
+    canonical = blocks(text(canonical="shop.example.com"), "server {")
+    assert len(canonical) == 2
+    assert "server_name 10.0.0.2 [2001:db8::5];" in canonical[0]
+    assert "return 301 http://shop.example.com$request_uri;" in canonical[0]
+    assert "server_name shop.example.com;" in canonical[1]
+
+
+@pytest.mark.proves("4.56")
+def test_tls_sends_port_80_to_443_and_keeps_acme():
+    plain, secure = blocks(text(tls=TLS), "server {")
+    assert "listen 80;" in plain
+    assert "return 301 https://$host$request_uri;" in plain
+    assert "location ^~ /.well-known/acme-challenge/" in plain
+    assert "proxy_pass" not in plain
+    assert "listen 443 ssl;" in secure
+    assert "ssl_certificate /etc/ssl/quayside/my-shop.crt;" in secure
+    assert "ssl_certificate_key /etc/ssl/quayside/my-shop.key;" in secure
+    (only,) = blocks(text(), "server {")
+    assert "location ^~ /.well-known/acme-challenge/" in only
+    assert "root /var/www/acme;" in only
+
+
+def test_tls_with_a_certificate_of_the_user():
+    provided = {"mode": "provided", "certificate": "/etc/ssl/shop/chain.pem", "key": "/etc/ssl/shop/key.pem"}
+    done = render(site(tls=provided))
+    assert "ssl_certificate /etc/ssl/shop/chain.pem;" in done.sites["my-shop"]
+    assert done.certificates == []
+
+
+def test_self_signed_certificates_are_for_all_domains():
+    assert render(site(tls=TLS)).certificates == [
+        {"names": SHOP["domains"], "certificate": "/etc/ssl/quayside/my-shop.crt", "key": "/etc/ssl/quayside/my-shop.key"}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("release", "http2", "reject"),
+    [("jammy", "listen 443 ssl http2;", False), ("bookworm", "listen 443 ssl http2;", True), ("trixie", "http2 on;", True)],
+)
+def test_words_that_the_version_of_nginx_knows(release, http2, reject):
+    done = render(site(tls=TLS), release=release)
+    assert http2 in done.sites["my-shop"]
+    assert ("ssl_reject_handshake on;" in done.main) == reject
+    assert ("return 444;" in blocks(done.main, "    server {")[1]) != reject
+
+
+def test_without_ipv6():
+    done = render(site(tls=TLS), nginx_ipv6=False)
+    assert "[::]" not in done.main + done.sites["my-shop"]
+    by_kernel = render(site(), ansible_facts={"distribution_release": "trixie", "cmdline": {"ipv6.disable": "1"}})
+    assert "[::]" not in by_kernel.main + by_kernel.sites["my-shop"]
+    assert "[::]" in render(site()).main
+
+
+@pytest.mark.proves("2.63", "2.64")
+def test_logs_of_a_site():
+    config = text()
+    assert "access_log /var/log/nginx/my-shop_access.log quayside;" in config
+    assert "error_log /var/log/nginx/my-shop_error.log;" in config
+    assert "rt=$request_time urt=$upstream_response_time" in render().main
+
+
+def test_same_words_each_time():
+    names = site(domains=[f"n{number}.example.com" for number in range(20)], canonical="n7.example.com")
+    assert "server_name " + " ".join(f"n{n}.example.com" for n in range(20) if n != 7) + ";" in render(names).sites["my-shop"]
+
+
+@pytest.mark.skipif(not shutil.which("nginx", path="/usr/sbin:/usr/bin"), reason="needs nginx")
+def test_nginx_accepts_it(tmp_path):
+    done = render(site(allow=[{"path": "/admin/", "addresses": ["10.0.0.0/8"]}]), site(name="two", domains=["two"], upstreams=[]))
+    (tmp_path / "sites-enabled").mkdir()
+    for name, config in done.sites.items():
+        (tmp_path / "sites-enabled" / name).write_text(config.replace("/var/log/nginx", str(tmp_path)))
+    main = done.main.replace("/var/log/nginx", str(tmp_path)).replace("/run/nginx.pid", str(tmp_path / "pid"))
+    (tmp_path / "nginx.conf").write_text(main.replace("mime.types", "/etc/nginx/mime.types"))
+    nginx = shutil.which("nginx", path="/usr/sbin:/usr/bin")
+    tested = subprocess.run([nginx, "-t", "-c", str(tmp_path / "nginx.conf")], capture_output=True, text=True)
+    assert tested.returncode == 0, tested.stderr
