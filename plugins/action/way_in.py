@@ -9,7 +9,6 @@ import time
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.text.converters import to_text
 from ansible.plugins.action import ActionBase
-
 from ansible_collections.quayside.django.plugins.module_utils import way_in
 
 SPEC = {

@@ -32,7 +32,7 @@ from ansible_collections.quayside.django.plugins.module_utils.runtime_systemd im
 from ansible_collections.quayside.django.plugins.module_utils.source import Source, shown
 
 RUNTIMES = {"systemd": Systemd}
-PHASES = ("lock", "resolve", "choose", "fetch", "copy", "build", "check", "migrate", "start", "probe", "quiet", "switch", "verify",
+PHASES = ("lock", "resolve", "choose", "fetch", "copy", "build", "migrate", "start", "probe", "quiet", "switch", "verify",
           "hand_over", "prune", "retire", "record", "abandon")
 
 METHODS = {"lock": "take_lock", "record": "write_down"}  # phases whose name is that of an attribute
@@ -42,8 +42,8 @@ class Failure(Exception):
     """A phase that failed, with all that a person needs to go on."""
 
     def __init__(self, phase: str, error: PhaseError):
-        self.phase, self.reason, self.log, self.look = phase, error.reason, error.log, error.look
-        text = f"{phase}: {error.reason}"
+        self.phase, self.reason, self.log, self.look = error.phase or phase, error.reason, error.log, error.look
+        text = f"{self.phase}: {error.reason}"
         if error.log:
             text += "\nlast lines of its log:\n" + "\n".join(f"  {line}" for line in error.log.splitlines())
         if error.look:
@@ -151,9 +151,11 @@ class Deploy:
         self.noop = bool(live) and same and before.get("outcome") == releases.GOOD and self.whole(live)
         if self.noop:
             self.release, self.record = live, before
-            self.lock.release()
+            if not self.options.get("check"):
+                self.lock.release()
             return
         self.release = releases.make_id(self.options["stamp"], sha)
+        self.record.update(id=self.release, origin=self.release, before=releases.origin(live, {live: before}) if live else "")
         self.check_id(live)
         self.check_python(sha)
         self.check_disk()
@@ -161,13 +163,7 @@ class Deploy:
     def whole(self, live: str) -> bool:
         """Return True when all units of the live release run."""
         running = self.runtime.running().get(live, {})
-        return all(running.get(unit) == "active" for unit in self.shelf_units(live))
-
-    def shelf_units(self, release: str) -> list[str]:
-        """Return the units that a release has on this host."""
-        with contextlib.suppress(OSError), open(self.shelf.path(release, "units"), encoding="utf-8") as file:
-            return file.read().split()
-        return []
+        return all(running.get(unit) == "active" for unit in self.shelf.units(live))
 
     def check_id(self, live: str) -> None:
         """Raise PhaseError when the new id would not be the newest: ids sort by time."""
@@ -201,6 +197,8 @@ class Deploy:
 
     def clear_leftovers(self) -> None:
         """Stop instances that are neither live nor draining: a run that died has started them. Mark their releases failed."""
+        if self.options.get("check"):
+            return
         live = self.shelf.live()
         for release, running in self.runtime.running().items():
             left = [unit for unit, state in running.items() if state in ("active", "activating")]
@@ -222,6 +220,8 @@ class Deploy:
         """Write the deploy key of the repository, when the app has one."""
         uid, gid = host.ids(self.app["user"])
         key = self.options.get("source_key")
+        if self.options.get("check") and os.path.exists(self.source.key):
+            return  # what is there serves for a look
         if key:
             host.write(self.source.key, key.rstrip("\n") + "\n", 0o600, uid, gid)
         else:
@@ -247,7 +247,7 @@ class Deploy:
     def fetch(self) -> None:
         """Write the code of the commit, its env and its record."""
         self.make_folders()
-        self.store(outcome="building", id=self.release)
+        self.store(outcome="building")
         self.source.export(self.record["sha"], self.shelf.path(self.release, "code"))
         folder = processes.code_folder(self.app, self.release)
         if not os.path.isfile(f"{folder}/{self.app['manage']}"):
@@ -290,13 +290,6 @@ class Deploy:
             self.notes.append(f"units changed: {', '.join(changed)}")
         self.store(venv=venv)
 
-    def check(self) -> None:
-        """Ask the new code what it would do to the database, and refuse what the live release cannot live with."""
-        if self.app["database"]["engine"] == "none" or not any(c["manage"].split()[0] == "migrate" for c in self.app["commands"]):
-            return
-        if self.options["first"]:
-            self.migrate(only_check=True)
-
     def migrate(self, only_check: bool = False) -> None:
         """Run the release's commands in one process: check, the plan and its hazards, then migrate, collectstatic and the others."""
         first_ever = not self.record["from"]
@@ -321,7 +314,7 @@ class Deploy:
         found = [] if first_ever else migrations.hazards(self.plan)
         if found and not self.options["hazards"]:
             raise PhaseError("these migrations would break the live release while it serves:\n  " + "\n  ".join(found) +
-                             "\nship the code that no longer needs it first; or add -e allow_hazards=true and accept failed requests")
+                             "\nship the code that no longer needs it first; or add -e allow_hazards=true and accept failed requests", phase="check")
         self.notes += [f"warning: {text}" for text in found]
         self.store(migrations=migrations.label(self.plan))
 
@@ -333,8 +326,8 @@ class Deploy:
         if command["may_fail"] and not answer.get("ended"):
             self.notes.append(f"warning: {name} failed with {answer['status']}: {output.splitlines()[-1] if output else ''}")
             return
-        raise PhaseError(f"manage.py {command['manage']} failed with {answer['status']}", output,
-                         f"sudo -u {self.app['user']} {self.shelf.path(self.release, 'bin', 'manage')} {command['manage']}")
+        raise PhaseError(f"manage.py {command['manage']} failed with {answer['status']}", output, phase="check" if name == "check" else "",
+                         look=f"sudo -u {self.app['user']} {self.shelf.path(self.release, 'bin', 'manage')} {command['manage']}")
 
     # A kept release again
 
@@ -348,6 +341,8 @@ class Deploy:
         self.check_disk()
         self.record = dict(records[target], of=target, id=self.release, outcome="building", run=self.options["run"],
                            who=self.options["who"], began=time.time(), migrations=[])
+        for name in ("reason", "failed", "handed", "switched", "started", "quieted", "ended"):
+            self.record.pop(name, None)
         self.record["from"] = live
 
     def copy(self) -> None:
@@ -491,6 +486,12 @@ class Deploy:
         return lines + [f"start: {', '.join(self.instance())}", f"switch: {self.root}/live from {live or 'nothing'} to {self.release}"] + (
             [f"retire: {live}"] if live else [])
 
+    def rehearse_rollback(self) -> list[str]:
+        """Return what a rollback would do, a line each."""
+        self.choose()
+        return [f"choose: {self.record['of']} ({self.record['version']}) would come back as {self.release}",
+                f"switch: {self.root}/live from {self.record['from']} to {self.release}", f"retire: {self.record['from']}"]
+
     def rehearse_build(self, real: Deploy) -> list[str]:
         """Build like ``real`` in this shadow of its root and return what build and migrate would do."""
         self.release, self.record = real.release, dict(real.record)
@@ -541,7 +542,7 @@ class Deploy:
         if self.record.get("handed"):
             self.runtime.stop(self.release, self.runtime.singles(self.release))
         if old:
-            host.systemctl("start", "--no-block", "--", *self.shelf_units(before))
+            host.systemctl("start", "--no-block", "--", *self.shelf.units(before))
             if self.record.get("quieted"):
                 with contextlib.suppress(PhaseError):
                     old.prepare_control(before, self.shelf.record(before)["venv"])

@@ -14,11 +14,11 @@ LOG_LINES = 15
 
 
 class PhaseError(Exception):
-    """A step failed: why, the last lines of its log, and the command that shows more."""
+    """A step failed: why, the last lines of its log, and the command that shows more; ``phase`` when it is not that of the caller."""
 
-    def __init__(self, reason: str, log: str = "", look: str = ""):
+    def __init__(self, reason: str, log: str = "", look: str = "", phase: str = ""):
         super().__init__(reason)
-        self.reason, self.look = reason, look
+        self.reason, self.look, self.phase = reason, look, phase
         self.log = "\n".join(log.strip().splitlines()[-LOG_LINES:])
 
 

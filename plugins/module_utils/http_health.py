@@ -23,6 +23,7 @@ BODY_LIMIT = 1024 * 1024
 BODY_SHOWN = 200
 SOCKET_INTERVAL = 0.05
 URL_INTERVAL = 0.5
+PATIENCE = 5.0
 
 
 @dataclass(frozen=True)
@@ -354,7 +355,8 @@ def wait(
                 return Result(True, "", attempts, time.monotonic() - started, outcomes)
             if time.monotonic() - started + interval >= deadline:
                 break
-            time.sleep(interval)
+            # An endpoint that is slow to become well is not asked twenty times a second for minutes.
+        time.sleep(interval if time.monotonic() - started < PATIENCE else max(interval, URL_INTERVAL))
     seconds = time.monotonic() - started
     bad = [describe(outcome) for outcome in outcomes if outcome.reason]
     if not bad and row:

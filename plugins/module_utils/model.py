@@ -141,7 +141,7 @@ SPEC = {
         "REDIS_PASSWORD with a port. At least 8 characters each."]},
     "health": sub({
         "path": {"type": "str", "default": "/", "description": "Path that is asked."},
-        "host": {"type": "str", "default": "", "description": "Host header. Default: the first domain."},
+        "host": {"type": "str", "default": "", "description": "Host header. Default: the canonical domain, or the first."},
         "status": {"type": "list", "elements": "int", "default": [200], "description": "Answers that are good."},
         "text": {"type": "str", "default": "", "description": "Text that the answer holds."},
         "json": {"type": "dict", "default": {}, "description": [
@@ -151,6 +151,7 @@ SPEC = {
     }, "How a healthy instance is told."),
     "body_size": {"type": "str", "default": "20m", "description": "Largest request body that the edge takes."},
     "headers": {"type": "dict", "default": {}, "description": "Headers that the edge adds to every answer."},
+    "site_extra": {"type": "str", "default": "", "description": "Lines of nginx for the site's server block, as they are."},
     "allow": sub(ALLOW, "Paths for some addresses only.", True, []),
     "keep": {"type": "int", "default": 5, "description": "Releases to keep for a rollback, the live one included; at least 2."},
     "disk": {"type": "int", "default": 300, "description": "MiB that must be free under the root before a release is made."},
@@ -235,9 +236,9 @@ def derive(app: dict) -> dict:
                        app["commands"] or [validated(COMMAND, command) for command in COMMANDS]]
     app["database"]["name"] = app["database"]["name"] or name.replace("-", "_")
     app["database"]["user"] = app["database"]["user"] or app["database"]["name"]
-    app["health"]["host"] = app["health"]["host"] or (app["domains"] or ["localhost"])[0]
+    app["health"]["host"] = app["health"]["host"] or app["canonical"] or (app["domains"] or ["localhost"])[0]
     app["scheme"] = "http" if app["tls"]["mode"] == "none" else "https"
-    app["url"] = f"{app['scheme']}://{app['domains'][0]}/" if app["domains"] else ""
+    app["url"] = f"{app['scheme']}://{app['canonical'] or app['domains'][0]}/" if app["domains"] else ""
     app["secrets"] = {key: env_file.text(value) for key, value in app["secrets"].items()}
     return app
 
@@ -276,6 +277,9 @@ def inspect(app: dict) -> list[str]:
             found.append(f"{field}: {value!r} is no path inside the repository")
     if app["edge"] != "none" and not app["domains"]:
         found.append("domains: give at least one name or address, or edge: none")
+    for field in ("static", "media"):
+        if app[field]["url"] and not re.match(r"^/([A-Za-z0-9._-]+/)+$", app[field]["url"]):
+            found.append(f"{field}.url: {app[field]['url']!r} is no path that begins and ends with a slash, such as /{field}/")
     for domain in app["domains"]:
         if not is_address(domain) and not DOMAIN.match(domain):
             found.append(f"domains: {domain!r} is neither a name nor an address (no https://, no port, no path)")
@@ -475,6 +479,7 @@ def site(app: dict) -> dict:
                     "websocket": process["websocket"]} for process in routed],
         "static": static if app["static"]["url"] else None, "media": media if app["media"]["url"] else None,
         "body_size": app["body_size"], "headers": app["headers"], "allow": app["allow"],
+        "extra": app["site_extra"],
     }
 
 

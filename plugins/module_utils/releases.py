@@ -32,53 +32,48 @@ def fingerprint(value) -> str:
 
 def origin(release: str, records: dict) -> str:
     """Return the release that ``release`` was first made as: a rollback is a copy with an id of its own."""
-    seen = set()
-    while release in records and records[release].get("of") and release not in seen:
-        seen.add(release)
-        release = records[release]["of"]
-    return release
-
-
-def before(release: str, records: dict) -> str:
-    """Return what was live before ``release`` first was; for a rollback, before the release that it brought back."""
-    first = origin(release, records)
-    return records.get(first, {}).get("from", "") or ""
+    return records.get(release, {}).get("origin") or release
 
 
 def rollback_target(live: str, records: dict, wanted: str = "", version: str = "") -> str:
     """Return the release to bring back.
 
-    By default what was live before the one now live, along ``from``: so a second rollback goes two back, and never to one that
-    failed. ``wanted`` picks by id, ``version`` the newest good one of that version.
+    By default what was live before the one now live was first made: ``before`` in its record, an origin. So a second rollback goes two
+    back, and never to one that failed. ``wanted`` picks by id, ``version`` the newest good one of that version.
     """
-    good = {key: record for key, record in records.items() if record.get("outcome") == GOOD and key != live}
-    listed = ", ".join(f"{key} ({records[key].get('version')})" for key in sorted(good, reverse=True)) or "none"
+    good = [key for key in sorted(records, reverse=True) if records[key].get("outcome") == GOOD and key != live]
+    listed = ", ".join(f"{key} ({records[key].get('version')})" for key in good) or "none"
     if wanted or version:
-        found = [key for key in sorted(good, reverse=True) if key == wanted or (version and good[key].get("version") == version)]
+        found = [key for key in good if (wanted and key == wanted) or (version and records[key].get("version") == version)]
         if not found:
             raise ReleaseError(f"there is no kept release {wanted or version} to go back to; kept are: {listed}")
         return found[0]
     if not live:
         raise ReleaseError("no release is live, so there is nothing to go back from; deploy one first")
-    target = before(live, records)
+    target = records.get(live, {}).get("before", "")
     if not target:
-        raise ReleaseError(f"{live} is the first release that was live; kept are: {listed}")
-    # The copy that a later rollback made is the same release; so is its first.
-    same = [key for key in sorted(good, reverse=True) if origin(key, records) == origin(target, records)]
+        raise ReleaseError(f"{live} ({records.get(live, {}).get('version')}) is the first that was live, nothing is before it; kept are: {listed}")
+    same = [key for key in good if origin(key, records) == target]
     if not same:
         raise ReleaseError(f"{target}, which was live before, is no longer kept; kept are: {listed}. Pick one with -e release=ID")
     return same[0]
 
 
 def to_prune(live: str, records: dict, keep: int, running: set) -> list[str]:
-    """Return the releases to remove: all but the newest ``keep`` good ones, the live one, what a rollback takes and what still runs."""
-    stay = {live} | set(running)
+    """Return the releases to remove.
+
+    What stays: the live one, what a rollback takes, what still runs, and the newest good ones until ``keep`` different ones are there
+    (copies that rollbacks made of the same release count once).
+    """
+    stay = ({live} | set(running)) & set(records)
     with contextlib.suppress(ReleaseError):
         stay.add(rollback_target(live, records))
-    for release in sorted((key for key, record in records.items() if record.get("outcome") == GOOD), reverse=True):
-        if len(stay & set(records)) >= max(keep, 2):
-            break
-        stay.add(release)
+    kept = {origin(release, records) for release in stay}
+    for release in sorted(records, reverse=True):
+        first = origin(release, records)
+        if records[release].get("outcome") == GOOD and first not in kept and len(kept) < max(keep, 2):
+            stay.add(release)
+            kept.add(first)
     return sorted(set(records) - stay)
 
 
@@ -112,6 +107,12 @@ class Shelf:
         with contextlib.suppress(OSError):
             return {name: self.record(name) for name in sorted(os.listdir(self.folder)) if ID.match(name)}
         return {}
+
+    def units(self, release: str) -> list[str]:
+        """Return the units that a release has on this host; the umbrella unit reads the same file."""
+        with contextlib.suppress(OSError), open(self.path(release, "units"), encoding="utf-8") as file:
+            return file.read().split()
+        return []
 
     def note(self, entry: dict) -> None:
         """Write one line into the ledger, so that it survives a power loss."""

@@ -245,6 +245,11 @@ class Systemd:
             found.setdefault(unit.rsplit("@", 1)[1][:-len(".service")], {})[unit] = line.split()[2]
         return found
 
+    def memory(self) -> int:
+        """Return the bytes of memory that the app's processes take together."""
+        shown = host.systemctl("show", "-p", "MemoryCurrent", "--value", "--", units.slice_name(self.app), check=False).stdout.strip()
+        return int(shown) if shown.isdigit() and len(shown) < 19 else 0  # an unknown value is 2^64-1
+
     def close(self) -> None:
         """Let helpers end."""
         if self.control is not None:

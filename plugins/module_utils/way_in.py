@@ -111,5 +111,5 @@ def advice(answers, host, key):
         return "The server is still starting. Try again, or give it more time (base_way_in_timeout)."
     return (
         "Nothing answered like an SSH server. Is the server on, is ansible_host (%s) right, and does a firewall of the provider "
-        "let these ports through?" % host
+        "let these ports through? Does it listen on a port that is not among base_bootstrap_ports?" % host
     )

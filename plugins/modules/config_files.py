@@ -104,7 +104,6 @@ import shlex
 import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.quayside.django.plugins.module_utils import config_files
 
 

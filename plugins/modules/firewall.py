@@ -104,7 +104,6 @@ import re
 import shlex
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.quayside.django.plugins.module_utils import firewall, ssh_session
 
 POLICY_WORDS = {"DROP": "deny", "REJECT": "reject", "ACCEPT": "allow"}

@@ -154,8 +154,7 @@ def test(module: AnsibleModule, folder: str, changes: list[Change], texts: dict[
     touched = ", ".join(change.path for change in changes)
     what = f"nginx refuses the new configuration ({touched})" if changes else f"{folder} is broken as it stands"
     module.fail_json(
-        msg=f"{what}: {said}.{advice(said)} Nothing was changed, and the running nginx keeps what it has. "
-        f"See what stands there now with: nginx -t",
+        msg=f"{what}: {said}.{advice(said)} Nothing was changed, and the running nginx keeps what it has. See what stands there now with: nginx -t",
         complaint=words.replace(candidate, folder),
     )
     return False

@@ -19,13 +19,13 @@ options:
   phases:
     description:
       - C(lock) takes the app's lock. C(resolve) finds the commit and refuses what cannot work here. C(fetch) writes code and env.
-        C(build) makes the venv and the units. C(check) reads the migration plan, C(migrate) runs the release's commands.
+        C(build) makes the venv and the units. C(migrate) checks the code, reads the migration plan and runs the release's commands.
         C(start), C(probe), C(quiet), C(switch), C(verify), C(hand_over), C(prune), C(retire) replace the live instance.
         C(record) writes the ledger and frees the lock. C(choose) and C(copy) are a rollback's resolve and fetch.
     type: list
     elements: str
     required: true
-    choices: [lock, resolve, choose, fetch, copy, build, check, migrate, start, probe, quiet, switch, verify, hand_over, prune, retire, record, abandon]
+    choices: [lock, resolve, choose, fetch, copy, build, migrate, start, probe, quiet, switch, verify, hand_over, prune, retire, record, abandon]
   run:
     description: Id of the run that deploys; the lock belongs to it.
     type: str
@@ -153,22 +153,24 @@ from ansible_collections.quayside.django.plugins.module_utils.releases import Re
 def rehearse(module: AnsibleModule, deploy: Deploy) -> None:
     """Say what the phases would do, and end."""
     phases = module.params["phases"]
+    if "abandon" in phases:
+        module.exit_json(changed=False, notes=["check mode: nothing was done"], release=deploy.release, noop=False)
     if "resolve" not in phases and "choose" not in phases:
         module.exit_json(changed=True, notes=[f"would {phase}" for phase in phases], release=deploy.release, noop=False)
     try:
         if "choose" in phases:
-            deploy.choose()
-            lines = [f"would bring back {deploy.record['of']} ({deploy.record['version']}) as {deploy.release}"]
+            lines = deploy.rehearse_rollback()
         else:
             lines = deploy.rehearse()
     except (PhaseError, ReleaseError, EnvError) as error:
-        module.fail_json(msg=str(Failure("check", error if isinstance(error, PhaseError) else PhaseError(str(error)))), release="")
+        failure = Failure(phases[1], error if isinstance(error, PhaseError) else PhaseError(str(error)))
+        module.fail_json(msg=str(failure), phase=failure.phase, reason=failure.reason, release="")
     finally:
         deploy.runtime.close()
     live = deploy.shelf.live()
     before = {"live": f"{live} ({deploy.shelf.record(live).get('version', '')})" if live else "nothing"}
     after = {"live": f"{deploy.release} ({deploy.record.get('version', '')})", "phases": lines} if deploy.release else {"phases": lines}
-    module.exit_json(changed=not deploy.noop, noop=deploy.noop, notes=lines, release=deploy.release,
+    module.exit_json(changed=not deploy.noop, noop=deploy.noop, notes=lines, release=deploy.release, version=deploy.record.get("version", ""),
                      diff={"before": before, "after": before if deploy.noop else after})
 
 
@@ -192,7 +194,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    options = dict(module.params, hazards=module.params["allow_hazards"])
+    options = dict(module.params, hazards=module.params["allow_hazards"], check=module.check_mode)
     deploy = Deploy(options.pop("app"), options)
     if module.check_mode:
         rehearse(module, deploy)

@@ -91,7 +91,6 @@ import tempfile
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.quayside.django.plugins.module_utils import config_files, ssh_server, ssh_session
 
 SAVED = "/var/lib/quayside/ssh-before"

@@ -195,7 +195,7 @@ def test_each_place_with_a_header_of_its_own_repeats_all():
         for header in HEADERS:
             assert f"add_header {header} $edge_{header.lower().replace('-', '_')} always;" in block, place
     for header, value in HEADERS.items():
-        assert f'map $upstream_http_{header.lower().replace("-", "_")} ' in done.main
+        assert f"map $upstream_http_{header.lower().replace('-', '_')} " in done.main
         assert f'""      "{value}";' in done.main
 
 

@@ -1,0 +1,155 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What is live, what is kept and what runs of an app on a host."""
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: release_info
+short_description: What is live, what is kept and what runs of an app
+version_added: 0.1.0
+description:
+  - Reads the releases, the lock, the ledger and the units of an app on a host, asks its health path, and reads the size of its folders.
+extends_documentation_fragment:
+  - quayside.django.app
+options:
+  entries:
+    description: How many of the last lines of the ledger to return.
+    type: int
+    default: 5
+attributes:
+  check_mode:
+    support: full
+    description: Reads only.
+  diff_mode:
+    support: none
+author:
+  - The quayside.django authors (@quayside)
+"""
+
+EXAMPLES = r"""
+- name: The state of the shop is known
+  quayside.django.release_info:
+    app: "{{ django_apps | quayside.django.app('shop') }}"
+  become: true
+  register: shop
+"""
+
+RETURN = r"""
+live:
+  description: The live release with C(id), C(version), C(sha) and C(since) (UTC); empty before the first deploy.
+  type: dict
+  returned: success
+healthy:
+  description: The health path answers as the model wants, through the edge.
+  type: bool
+  returned: success
+health:
+  description: Why it does not; empty when it does.
+  type: str
+  returned: success
+units:
+  description: Unit to its state, for each unit of the live release, and for those of older ones that still run.
+  type: dict
+  returned: success
+releases:
+  description: The kept releases, newest first, with C(id), C(version), C(outcome) and, for a rollback, C(of).
+  type: list
+  elements: dict
+  returned: success
+lock:
+  description: Who holds the lock, with C(who), C(since) and C(phase); empty when it is free.
+  type: dict
+  returned: success
+ledger:
+  description: The last entries of the ledger, oldest first.
+  type: list
+  elements: dict
+  returned: success
+memory:
+  description: Bytes of memory that the app's units take together.
+  type: int
+  returned: success
+disk_free:
+  description: Bytes free under the app's root.
+  type: int
+  returned: success
+text:
+  description: All of it for people, some lines.
+  type: str
+  returned: success
+"""
+
+import os
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.quayside.django.plugins.module_utils import edges, host, http_health, releases
+from ansible_collections.quayside.django.plugins.module_utils.deploy import RUNTIMES
+from ansible_collections.quayside.django.plugins.module_utils.lock import Lock
+from ansible_collections.quayside.django.plugins.module_utils.runtime_systemd import wanted_answer
+
+
+def read(app: dict, entries: int) -> dict:
+    """Return the state of an app on this host."""
+    shelf = releases.Shelf(app["root"])
+    live, records = shelf.live(), shelf.records()
+    record = records.get(live, {})
+    runtime = RUNTIMES[app["runtime"]](dict(app, processes=record.get("processes", app["processes"])), shelf)
+    running = runtime.running() if live else {}
+    wanted = shelf.units(live) if live else []
+    states = {unit: running.get(live, {}).get(unit, "not running") for unit in wanted}
+    states.update({unit: state for release, found in running.items() if release != live for unit, state in found.items()})
+    health = "no release is live"
+    if live:
+        check = edges.EDGES[app["edge"]].check(app, **wanted_answer(app, live, record.get("version", "")))
+        health = http_health.judge(check, http_health.ask(check)) if check else ""
+    disk = os.statvfs(app["root"]) if os.path.isdir(app["root"]) else None
+    return {
+        "live": {"id": live, "version": record.get("version", ""), "sha": record.get("sha", ""), "since": utc(record.get("switched"))} if live else {},
+        "healthy": not health, "health": health, "units": states, "lock": Lock(f"{app['root']}/lock").read(), "ledger": shelf.ledger(entries),
+        "releases": [{"id": release, "version": found.get("version", ""), "outcome": found.get("outcome", ""), "of": found.get("of", "")}
+                     for release, found in sorted(records.items(), reverse=True)],
+        "memory": runtime.memory(), "disk_free": disk.f_bavail * disk.f_frsize if disk else 0,
+    }
+
+
+def utc(seconds) -> str:
+    """Return a time for people."""
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds)) if seconds else ""
+
+
+def text(app: dict, state: dict) -> str:
+    """Return the state for people."""
+    live = state["live"]
+    lines = [f"{app['name']}: {live['version']} is live as {live['id']} since {live['since']}" if live else f"{app['name']}: no release is live"]
+    lines.append(f"  health    {'good' if state['healthy'] else state['health']}" + (f"  {app['url']}" if app["url"] else ""))
+    lines += [f"  {'unit':<9} {unit.removesuffix('.service')}  {status}" for unit, status in sorted(state["units"].items())]
+    lines += [f"  {'kept':<9} {kept['id']}  {kept['version']}  {kept['outcome']}" + (f", a copy of {kept['of']}" if kept["of"] else "")
+              for kept in state["releases"]]
+    lines += [f"  {'ledger':<9} {entry['at']}  {entry['ref']}  {entry['result']}  {entry['who']}  {entry['seconds']} s"
+              + (f"  {entry['phase']}: {first_line(entry['reason'])}" if entry["reason"] else "") for entry in state["ledger"]]
+    lock = state["lock"]
+    lines.append(f"  lock      {lock['who']} since {utc(lock['since'])}, in phase {lock['phase']}" if lock else "  lock      free")
+    lines.append(f"  memory    {state['memory'] // 2**20} MiB, disk {state['disk_free'] // 2**20} MiB free")
+    return "\n".join(lines)
+
+
+def first_line(reason: str) -> str:
+    """Return the first line of a reason, cut at 160 characters."""
+    return reason.splitlines()[0][:160]
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec={"app": {"type": "dict", "required": True}, "entries": {"type": "int", "default": 5}},
+                           supports_check_mode=True)
+    app = module.params["app"]
+    try:
+        state = read(app, module.params["entries"])
+    except host.PhaseError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=False, text=text(app, state), **state)
+
+
+if __name__ == "__main__":
+    main()
