@@ -9,11 +9,17 @@ import secrets
 import socket
 import time
 
+from ansible.errors import AnsibleError, AnsibleUndefinedVariable
 from ansible.plugins.action import ActionBase
 from ansible_collections.quayside.django.plugins.module_utils import preflight
 
 CFG = ("ansible.cfg of your project lacks pipelining or ServerAlive: runs take longer, and one whose connection is cut may hang. "
        "docs/getting-started.md has the lines to copy")
+
+
+def reason(error):
+    """Return the first line of an error of Ansible, without where it comes from."""
+    return str(error).splitlines()[0].removeprefix("Error while resolving value for 'django_apps': ")
 
 
 class ActionModule(ActionBase):
@@ -27,11 +33,10 @@ class ActionModule(ActionBase):
             "one": {"type": "bool", "default": False},
             "allow_localhost": {"type": "bool", "default": False},
         })
-        findings = self._inventory(task_vars, args["allow_localhost"])
-        if not findings:
-            environment = self._variable(task_vars, "django_environment", "")
-            allowed = self._variable(task_vars, "django_debug_environments", ["dev", "local"])
-            findings = preflight.apps(self._variable(task_vars, "django_apps", []), args["app"], args["one"], environment, allowed)
+        try:
+            findings = self._inventory(task_vars, args["allow_localhost"]) or self._apps(task_vars, args["app"], args["one"])
+        except AnsibleError as error:
+            findings = [f"the variables cannot be read: {reason(error)}"]
         warnings = [] if self._well_configured() else [CFG]
         if findings:
             return {"failed": True, "warnings": warnings, "findings": findings,
@@ -41,6 +46,17 @@ class ActionModule(ActionBase):
         run = {"id": f"{time.strftime('%Y%m%d%H%M%S', now)}-{secrets.token_hex(4)}", "stamp": time.strftime("%Y%m%d%H%M%S", now),
                "who": f"{who}@{socket.gethostname()}"}
         return {"changed": False, "warnings": warnings, "ansible_facts": {"django_run": run}}
+
+    def _apps(self, task_vars, name, one):
+        """Return what is wrong with the apps."""
+        environment = self._variable(task_vars, "django_environment", "")
+        allowed = self._variable(task_vars, "django_debug_environments", ["dev", "local"])
+        try:
+            declared = self._variable(task_vars, "django_apps", [])
+        except AnsibleUndefinedVariable as error:
+            return [f"django_apps cannot be read: {reason(error)}. Define it in inventories/{environment}/group_vars/{environment}/ (secrets in vault.yml there; "
+                    "docs/getting-started.md tells how to make them)"]
+        return preflight.apps(declared, name, one, environment, allowed)
 
     def _variable(self, task_vars, name, default):
         """Return a variable of this host with everything in it templated."""

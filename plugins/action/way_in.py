@@ -111,9 +111,9 @@ class ActionModule(ActionBase):
         return None, answers
 
     def _search(self, ways, answers, deadline):
-        if answers[0][2] == way_in.STRANGER:
+        if answers[0][2] == way_in.STRANGER or (answers[0][2] == way_in.DENIED and len(ways) == 1):
             return None, answers
-        if answers[0][2] == way_in.DENIED and len(ways) > 1:
+        if answers[0][2] == way_in.DENIED:
             found, more = self._round(ways[1:])
             if found or not _worth_waiting(more):
                 return found, answers + more

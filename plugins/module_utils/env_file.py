@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
+NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*\Z")
 ESCAPED = re.compile(r'([\\"$`])')
 LINE = re.compile(r'^([A-Za-z_][A-Za-z0-9_]*)="((?:[^"\\]|\\.)*)"$')
 
@@ -47,7 +47,7 @@ def render(env: dict) -> str:
 def parse(content: str) -> dict:
     """Return what ``render`` was given, as text. Raise EnvError on a line that ``render`` does not write."""
     env = {}
-    for line in content.splitlines():
+    for line in filter(None, content.split("\n")):
         found = LINE.match(line)
         if not found:
             raise EnvError(f"not a line of ours: {line.split('=')[0]!r}")

@@ -19,7 +19,7 @@ def changed(argv: list[str], output: str) -> bool:
     if reads_only(argv):
         return False
     if argv[0] == "collectstatic":
-        return not output.strip().startswith("0 static files copied")
+        return not any(line.startswith("0 static files copied") for line in output.splitlines())
     return argv[0] not in IDLE or IDLE[argv[0]] not in output
 
 

@@ -165,10 +165,10 @@ SPEC = {
 COMMANDS = [{"name": "migrate", "manage": "migrate --noinput", "once": True},
             {"name": "collectstatic", "manage": "collectstatic --noinput", "once": False}]
 DRAIN = {"http": 30, "worker": 300, "beat": 20, "other": 30}
-NAME = re.compile(r"^[a-z][a-z0-9-]{0,23}$")
-PATHS = re.compile(r"^/[A-Za-z0-9._/-]*[A-Za-z0-9_-]$")
-RELATIVE = re.compile(r"^(?!.*(^|/)\.\.(/|$))[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$")
-DOMAIN = re.compile(r"^(\*\.)?([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]*[a-z0-9])?$")
+NAME = re.compile(r"^[a-z][a-z0-9-]{0,23}\Z")
+PATHS = re.compile(r"^/[A-Za-z0-9._/-]*[A-Za-z0-9_-]\Z")
+RELATIVE = re.compile(r"^(?!.*(^|/)\.\.(/|$))[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*\Z")
+DOMAIN = re.compile(r"^(\*\.)?([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]*[a-z0-9])?\Z")
 
 
 class ModelError(ValueError):
@@ -228,7 +228,7 @@ def derive(app: dict) -> dict:
     app["root"] = (app["root"] or f"/opt/{name}").rstrip("/")
     app["user"] = app["user"] or name
     app["edge_group"] = EDGE_GROUP
-    app["domains"] = [domain.lower() for domain in app["domains"]]
+    app["domains"], app["canonical"] = [domain.lower() for domain in app["domains"]], app["canonical"].lower()
     package = app["settings"].split(".")[0]
     app["processes"] = [process_defaults(process) for process in
                         app["processes"] or [validated(PROCESS, {"name": "web", "command": f"gunicorn {package}.wsgi"})]]
@@ -372,7 +372,7 @@ def collisions(apps: list[dict]) -> list[str]:
             claims.append(("Redis port", app["cache"]["port"]))
         for claim in claims:
             other = owners.setdefault(claim, app["name"])
-            if other != app["name"] or (claim[0] == "name" and apps.index(app) != [a["name"] for a in apps].index(app["name"])):
+            if other != app["name"] or (claim[0] == "name" and app is not next(a for a in apps if a["name"] == app["name"])):
                 found.append(f"app {app['name']}: its {claim[0]} {claim[1]} is also that of app {other}")
     return found
 

@@ -36,8 +36,8 @@ def kind(command: str) -> str:
 
 
 def given(words: list[str], flags) -> bool:
-    """Return True when one of ``flags`` stands in ``words``, as ``--flag``, ``--flag=value`` or ``-f``."""
-    return any(word == flag or word.startswith(flag + "=") for word in words for flag in flags)
+    """Return True when one of ``flags`` stands in ``words``, as ``--flag``, ``--flag=value``, ``-f`` or ``-fvalue``."""
+    return any(word == flag or word.startswith(flag if len(flag) == 2 else flag + "=") for word in words for flag in flags)
 
 
 def celery_app(command: str) -> str:

@@ -246,10 +246,15 @@ def disarm():
     subprocess.run(["systemctl", "reset-failed", UNIT + ".service", UNIT + ".timer"], capture_output=True, check=False)
 
 
+def refuse_taken(host, ports):
+    for port in ports:
+        if port in host.programs and port not in host.listening:
+            raise Refused("Port %d, which SSH is to have, is taken by %s; nothing was changed. Next: ss -ltnp sport = :%d"
+                          % (port, host.programs[port] or "another program", port))
+
+
 def change(host, step, params, changes):
-    taken = {port: host.programs[port] for port in params["ports"] if port in host.programs and port not in host.listening}
-    for port, program in taken.items():
-        raise Refused("port %d is taken by %s, nothing was changed. Next: ss -ltnp sport = :%d" % (port, program or "another program", port))
+    refuse_taken(host, params["ports"])
     test_config(host, changes)
     disarm()
     save({path: before for path, (before, _after) in changes.items()})
@@ -311,6 +316,7 @@ def main():
             if not same_ports:
                 result["diff"].append({"before": "%s\n" % host.listening, "after": "%s\n" % params["ports"],
                                        "before_header": "sshd listens on", "after_header": "sshd listens on"})
+            refuse_taken(host, params["ports"])
             if changes:
                 test_config(host, changes)
         elif step == "open":

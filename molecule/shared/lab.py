@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the scenarios share: playbooks as a user runs them, a server seen from outside and from inside, and load on a site."""
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+import testinfra
+import yaml
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BIN = pathlib.Path(sys.executable).parent
+NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+class Run:
+    """A playbook that has run: ``rc``, ``out``, and the counts of its recap."""
+
+    def __init__(self, done: subprocess.CompletedProcess, seconds: float):
+        self.rc, self.out, self.seconds = done.returncode, done.stdout, seconds
+
+    def count(self, what: str) -> int:
+        """Return ok, changed, failed… of all hosts together."""
+        return sum(int(number) for number in re.findall(rf"\b{what}=(\d+)", self.out))
+
+
+class Server:
+    """A server of a scenario's inventory."""
+
+    def __init__(self, inventory: pathlib.Path, name: str):
+        self.inventory, self.name = inventory, name
+        self.environment = next(inventory.glob("group_vars/*/local.yml")).parent.name
+        self.local = yaml.safe_load(next(inventory.glob("group_vars/*/local.yml")).read_text())
+        self.address = self.local["lab_addresses"][name]
+        self.url = f"http://{self.address}"
+
+    def __repr__(self) -> str:
+        return self.name
+
+    def play(self, playbook: str, *words: str, ok: bool = True, timeout: int = 900) -> Run:
+        """Run a playbook on this server only, as a user types it; with ``ok`` it has to succeed."""
+        path = playbook if playbook.endswith(".yml") and "/" in playbook else str(ROOT / "playbooks" / f"{playbook}.yml")
+        argv = [str(BIN / "ansible-playbook"), path, "-i", str(self.inventory), "--limit", self.name, *words]
+        env = dict(os.environ, ANSIBLE_CONFIG=str(ROOT / "ansible.cfg"), ANSIBLE_NOCOLOR="1")
+        env.pop("ANSIBLE_FORCE_COLOR", None)
+        began = time.monotonic()
+        done = subprocess.run(argv, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, env=env, timeout=timeout)
+        if ok and done.returncode:
+            raise AssertionError(f"{' '.join(argv)} ended with {done.returncode}:\n{done.stdout[-6000:]}")
+        return Run(done, time.monotonic() - began)
+
+    def deploy(self, version: str, *words: str, app: str = "bookshop", **options) -> Run:
+        """Deploy a version of an app."""
+        return self.play("deploy", "-e", f"django_app={app}", "-e", f"version={version}", *words, **options)
+
+    def inside(self, command: str, check: bool = True) -> str:
+        """Return what a root shell on the server prints; it needs no sshd."""
+        done = subprocess.run([str(ROOT / "scripts/lab"), "ssh", self.name, "bash", "-c", command], check=False, capture_output=True, text=True,
+                              env=dict(os.environ, LAB_ENVIRONMENT=self.environment))
+        if check and done.returncode:
+            raise AssertionError(f"{self.name}: {command} ended with {done.returncode}: {done.stderr or done.stdout}")
+        return done.stdout.strip()
+
+    def power(self, verb: str) -> None:
+        """Switch the server off, on, or cut its power."""
+        subprocess.run([str(ROOT / "scripts/lab"), verb, self.name], check=True, env=dict(os.environ, LAB_ENVIRONMENT=self.environment))
+
+    def ssh_argv(self, *command: str) -> list[str]:
+        """Return the argv of a login as the deploy user by the lab's key."""
+        return ["ssh", "-i", self.local["lab_private_key"], "-p", "7822", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=accept-new",
+                *shlex.split(self.local["lab_ssh_args"][self.name].replace("ControlPath", "ControlMaster=no -o ControlPath")), f"deploy@{self.address}",
+                *command]
+
+    def host(self):
+        """Return testinfra's view of the server, as root by sudo."""
+        config = ROOT / ".lab" / f"ssh-{self.environment}-{self.name}.conf"
+        known = ROOT / ".lab" / "known_hosts" / self.environment / self.name
+        config.write_text(f"Host *\n  UserKnownHostsFile \"{known}\"\n  StrictHostKeyChecking accept-new\n  ControlMaster auto\n"
+                          f"  ControlPath ~/.ssh/quayside-test-%C\n  ControlPersist 60\n  IdentityFile {self.local['lab_private_key']}\n")
+        pathlib.Path("~/.ssh").expanduser().mkdir(mode=0o700, exist_ok=True)
+        return testinfra.get_host(f"ssh://deploy@{self.address}:7822", ssh_config=str(config), sudo=True)
+
+    def get(self, path: str, host: str = "", data=None, timeout: float = 10) -> tuple[int, dict, bytes]:
+        """Return status, headers and body of a request from outside; status 0 when nothing answered."""
+        request = urllib.request.Request(self.url + path, data=data if data is None or isinstance(data, bytes) else json.dumps(data).encode())
+        request.add_header("Host", host or self.address)
+        if data is not None:
+            request.add_header("Content-Type", "application/json")
+        try:
+            with NO_PROXY.open(request, timeout=timeout) as answer:
+                return answer.status, dict(answer.headers), answer.read()
+        except urllib.error.HTTPError as error:
+            return error.code, dict(error.headers), error.read()
+        except OSError:
+            return 0, {}, b""
+
+    def json(self, path: str, host: str = "", data=None):
+        """Return the JSON of a good answer."""
+        status, _headers, body = self.get(path, host, data)
+        assert 200 <= status < 300, f"{path}: {status} {body[:300]!r}"
+        return json.loads(body)
+
+    def version(self) -> str:
+        """Return the version that answers."""
+        return self.json("/healthz/")["version"]
+
+    def until(self, question, seconds: float = 30, what: str = "it"):
+        """Ask until the answer is true and return it."""
+        deadline = time.monotonic() + seconds
+        while True:
+            answer = question()
+            if answer:
+                return answer
+            assert time.monotonic() < deadline, f"{self.name}: {what} did not come within {seconds} s"
+            time.sleep(0.2)
+
+
+class Load:
+    """Open-loop load on a server from outside while the block runs; ``report`` is what tests/load/load.py prints."""
+
+    def __init__(self, server: Server, *words: str):
+        self.server, self.words = server, words
+        self.stop = ROOT / ".cache" / f"stop-{server.environment}-{server.name}"
+        self.report: dict = {}
+
+    def __enter__(self) -> Load:
+        self.stop.parent.mkdir(exist_ok=True)
+        self.stop.unlink(missing_ok=True)
+        argv = [sys.executable, str(ROOT / "tests/load/load.py"), self.server.url, "--until", str(self.stop), *self.words]
+        self.process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+        time.sleep(2)  # some requests before anything changes
+        return self
+
+    def __exit__(self, *_error) -> None:
+        time.sleep(3)  # and some after it
+        self.stop.touch()
+        out, _ = self.process.communicate(timeout=120)
+        self.report = json.loads(out)
+
+
+def servers(folder: pathlib.Path) -> list[Server]:
+    """Return the servers of a scenario's inventory."""
+    inventory = folder / "inventory"
+    found = yaml.safe_load((inventory / "hosts.yml").read_text())["all"]["children"]
+    names = [name for group in found.values() for name in group.get("hosts", {})]
+    return [Server(inventory, name) for name in names]
