@@ -92,6 +92,8 @@ def script(app: dict, process: dict, release: str, venv: str, workers: int) -> s
     folder = f"{root}/releases/{release}"
     exports = {"PATH": f"{venv}/bin:/usr/local/bin:/usr/bin:/bin", "PYTHONPATH": ":".join([code_folder(app, release)]),
                "RELEASE": release, "PROCESS": name, "SOCKET": f"{folder}/run/{name}.sock"}
+    if process["kind"] == "http":
+        exports["HOME"] = f"{folder}/run"  # gunicorn puts its control socket there, and two instances must not share one
     exports.update({key: env_file.text(value) for key, value in process["env"].items()})
     lines = ["#!/bin/sh"]
     lines += [f"export {key}={shlex.quote(value)}" for key, value in exports.items()]

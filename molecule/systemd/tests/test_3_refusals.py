@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bad input is refused before anything changes, with the item, the reason and what to do."""
+import json
+import subprocess
+import threading
+
+import pytest
+import yaml
+from lab import ROOT
+
+STATE = ("readlink /opt/bookshop/live; ls /opt/bookshop/releases /opt/bookshop/venvs; cat /opt/bookshop/lock; md5sum /etc/systemd/system/bookshop*; "
+         "systemctl list-units --plain --no-legend 'bookshop*' | awk '{print $1, $4}'")
+
+
+@pytest.fixture(autouse=True)
+def untouched(server):
+    """The server is as before after each refusal."""
+    server.until(lambda: "deactivating" not in server.inside("systemctl list-units --all --plain --no-legend 'bookshop*'"), 60, "the end of old instances")
+    before = server.inside(STATE)
+    yield
+    assert server.inside(STATE) == before
+
+
+def refused(run, *words):
+    """Assert that a run was refused, and said so with these words."""
+    assert run.rc != 0
+    flat = " ".join(run.out.split())
+    for word in words:
+        assert word in flat, run.out[-3000:]
+
+
+def test_an_unknown_app(server):
+    refused(server.play("deploy", "-e", "django_app=bookshp", ok=False), "no app is called 'bookshp'", "did you mean bookshop?")
+
+
+def test_which_of_two_apps(server):
+    refused(server.play("deploy", ok=False), "which app? There are bookshop, annex", "-e django_app=bookshop")
+
+
+def test_an_unknown_version(server):
+    refused(server.deploy("v77", ok=False), "has no branch, tag or commit 'v77'", "did you mean")
+
+
+def test_an_option_as_a_version(server):
+    refused(server.deploy("--upload-pack=touch", ok=False), "is no name of a branch")
+
+
+def test_two_environments_at_once(server):
+    run = server.play("deploy", "-i", str(ROOT / "inventories/demo"), "-e", "django_app=bookshop", ok=False)
+    refused(run, "two environments at once", "systemd")
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    ({"domians": ["a.example.com"]}, ["domians is no field of the model", "did you mean domains?"]),
+    ({"source": {"repo": "git://x/y", "verison": "v1"}}, ["source.verison is no field", "source.version"]),
+    ({"runtime": "kubernetes"}, ["runtime", "kubernetes"]),
+    ({"secrets": {"DATABASE_PASSWORD": "long enough"}}, ["SECRET_KEY is missing", "vault"]),
+    ({"secrets": {"SECRET_KEY": "short", "DATABASE_PASSWORD": "long enough"}}, ["SECRET_KEY is shorter than 8"]),
+    ({"env": {"MOTD": "two\nlines"}}, ["MOTD holds a line break"]),
+    ({"env": {"DEBUG": True}}, ["DEBUG is on in systemd"]),
+    ({"domains": ["https://a.example.com"]}, ["is neither a name nor an address"]),
+])
+def test_a_mistake_in_the_model(server, change, words):
+    app = {"name": "bookshop", "domains": ["a.example.com"], "settings": "config.settings", "source": {"repo": "git://x/y"},
+           "secrets": {"SECRET_KEY": "0123456789", "DATABASE_PASSWORD": "0123456789"}}
+    run = server.play("deploy", "-e", json.dumps({"django_apps": [dict(app, **change)]}), ok=False)
+    refused(run, "nothing was changed", *words)
+
+
+@pytest.mark.proves("0.22")
+def test_a_secret_that_is_not_defined(server):
+    refused(server.deploy("v2", "-e", '{"vault_bookshop": "{{ vault_nosuch }}"}', ok=False), "vault_nosuch", "is undefined", "vault.yml")
+
+
+@pytest.mark.proves("1.46")
+def test_no_room_for_a_release(server):
+    run = server.play("deploy", "-e", "version=v2", "-e", "@" + write_apps(server, disk=99999999), ok=False)
+    refused(run, "MiB free, and a release needs 99999999", "keep")
+
+
+def write_apps(server, **change) -> str:
+    """Write the apps of the inventory with a change to the bookshop into a file for -e @file."""
+    declared = yaml.safe_load((server.inventory / "group_vars" / server.environment / "main.yml").read_text())["django_apps"]
+    path = ROOT / ".cache" / f"apps-{server.name}.yml"
+    path.write_text(yaml.safe_dump({"django_apps": [dict(declared[0], **change)]}))
+    return str(path)
+
+
+@pytest.mark.proves("2.38")
+def test_a_python_that_does_not_fit(server):
+    server.inside("printf '#!/bin/sh\\necho 3.8.1\\n' > /tmp/python-old.sh; chmod 755 /tmp/python-old.sh")
+    path = write_apps(server, python={"interpreter": "/tmp/python-old.sh"})
+    refused(server.play("deploy", "-e", "version=v2", "-e", f"@{path}", ok=False), "requires Python >=3.11", "/tmp/python-old.sh is 3.8.1", "python.interpreter")
+
+
+def test_the_machine_itself(server):
+    inventory = ROOT / ".cache" / "localhost" / "hosts.yml"
+    inventory.parent.mkdir(exist_ok=True)
+    inventory.write_text("all: {children: {local: {hosts: {localhost: {}}, vars: {django_environment: local}}}}\n")
+    done = subprocess.run([str(ROOT / ".venv/bin/ansible-playbook"), str(ROOT / "playbooks/site.yml"), "-i", str(inventory)], check=False,
+                          capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode
+    assert "this is the machine that runs Ansible" in done.stdout

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Two deploys at once, one that dies, and a release that the live one could not live with."""
+import json
+import os
+import signal
+import subprocess
+import threading
+
+from lab import BIN, ROOT
+
+
+def test_a_second_deploy_while_one_runs_is_refused_and_told_who_and_since_when(server):
+    server.deploy("v2")
+    first = {}
+    thread = threading.Thread(target=lambda: first.update(run=server.deploy("slow")))
+    thread.start()
+    try:
+        server.until(lambda: server.inside("cat /opt/bookshop/lock"), 30, "the lock")
+        second = server.deploy("v3", ok=False)
+    finally:
+        thread.join()
+    assert second.rc != 0
+    assert "holds the lock since" in second.out
+    assert "in phase" in second.out
+    assert first["run"].rc == 0, first["run"].out[-3000:]
+    assert server.version() == "slow"
+
+
+def test_a_controller_that_dies_leaves_the_old_release_and_the_next_deploy_clears_up(server):
+    live = server.inside("readlink /opt/bookshop/live")
+    argv = [str(BIN / "ansible-playbook"), "playbooks/deploy.yml", "-i", str(server.inventory), "--limit", server.name, "-e", "django_app=bookshop",
+            "-e", "version=sick"]
+    process = subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+                               env=dict(os.environ, ANSIBLE_CONFIG=str(ROOT / "ansible.cfg")))
+    server.until(lambda: '"phase": "probe"' in server.inside("cat /opt/bookshop/lock"), 60, "the probe")
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert server.get("/healthz/")[0] == 200
+    assert server.inside("readlink /opt/bookshop/live") == live
+    # The module that was running goes on to the end of its phase; after that the lease runs out.
+    server.inside("cat /opt/bookshop/lock")
+    held = json.loads(server.inside("cat /opt/bookshop/lock"))
+    run = server.deploy("v3", ok=False)
+    assert run.rc != 0, "a lock that is held was not respected"
+    assert held["who"] in run.out
+    server.until(lambda: server.deploy("v3", ok=False).rc == 0, 180, "a deploy after the lease ran out")
+    assert server.version() == "v3"
+    units = server.inside("systemctl list-units --plain --no-legend --state=active 'bookshop-*@*' | awk '{print $1}'")
+    now = server.inside("basename $(readlink /opt/bookshop/live)")
+    assert all(now in unit for unit in units.splitlines()), units
+
+
+def test_a_destructive_migration_is_refused_unless_asked_for(server):
+    server.deploy("v4")
+    run = server.deploy("v5", ok=False)
+    assert run.rc != 0
+    assert "drops the column book.language" in run.out
+    assert "allow_hazards=true" in run.out
+    assert server.version() == "v4"

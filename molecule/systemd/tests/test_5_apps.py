@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Two apps on one host: each serves, and neither reads what is the other's."""
+import pytest
+
+HOST = "annex.example.com"
+RELEASE = {"bookshop": "/opt/bookshop", "annex": "/var/www/annex/backend"}
+OTHER = {"bookshop": "annex", "annex": "bookshop"}
+
+
+def fails(server, user, command):
+    """Assert that a command fails for a user, and return what it said."""
+    said = server.inside(f"if runuser -u {user} -- sh -c {command!r} 2>&1; then echo MAY; fi")
+    assert "MAY" not in said, f"{user} may {command}"
+    return said
+
+
+@pytest.mark.proves("2.13")
+def test_the_second_app_is_served_under_its_name_from_another_root(server):
+    server.deploy("v1", app="annex")
+    answer = server.json("/healthz/", host=HOST)
+    assert answer["version"] == "v1"
+    assert answer["release"] in server.inside("readlink /var/www/annex/backend/live")
+
+
+def test_a_deploy_of_one_leaves_the_other_alone(server):
+    before = server.inside("readlink /opt/bookshop/live; systemctl show -p MainPID --value 'bookshop-web@*'")
+    server.deploy("v2", app="annex")
+    assert server.inside("readlink /opt/bookshop/live; systemctl show -p MainPID --value 'bookshop-web@*'") == before
+    assert server.json("/healthz/", host=HOST)["version"] == "v2"
+
+
+@pytest.mark.parametrize("app", RELEASE)
+@pytest.mark.parametrize("path", ["live/env", "shared/secrets.env", "live/code/manage.py", "live/run", "shared/media", "cache"])
+def test_neither_reads_the_others_files(server, app, path):
+    assert "ermission denied" in fails(server, OTHER[app], f"ls {RELEASE[app]}/{path}/ || cat {RELEASE[app]}/{path}")
+
+
+@pytest.mark.proves("2.57")
+@pytest.mark.parametrize("app", RELEASE)
+def test_neither_reaches_the_others_socket(server, app):
+    fails(server, OTHER[app], f"python3 -c \"import socket; socket.socket(socket.AF_UNIX).connect('{RELEASE[app]}/live/run/web.sock')\"")
+
+
+@pytest.mark.proves("2.62")
+@pytest.mark.parametrize("app", RELEASE)
+def test_neither_reaches_the_others_database(server, app):
+    key = "DATABASE_PASSWORD"
+    password = server.local[f"vault_{app}"][key]
+    said = server.inside(f"PGPASSWORD={password} psql -h 127.0.0.1 -U {app} {OTHER[app]} -c 'select 1' 2>&1 || true")
+    assert "denied" in said
+    assert server.inside(f"PGPASSWORD={password} psql -h 127.0.0.1 -U {app} {app} -qAtc 'select 1'") == "1"
+    rights = server.inside(f"runuser -u postgres -- psql -qAtc \"select rolsuper, rolcreatedb, rolcreaterole from pg_roles where rolname = '{app}'\"")
+    assert rights == "f|f|f"
+
+
+def test_neither_reaches_the_others_redis(server):
+    assert "ermission denied" in fails(server, "annex", "redis-cli -s /run/redis-bookshop/redis.sock ping")
+    assert "NOAUTH" in server.inside("runuser -u bookshop -- redis-cli -p 6379 ping")

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+
+import pytest
+from ansible_collections.quayside.django.plugins.module_utils import celery_workers, processes
+from samples import CELERY, RELEASE, loaded
+
+
+def of(command, **fields):
+    """Return an app with one process more, and that process."""
+    process = {"name": fields.pop("name", "web"), "command": command, **fields}
+    app = loaded(processes=[process] if process["name"] == "web" else [{"name": "web", "command": "gunicorn x"}, process])
+    return app, app["processes"][-1]
+
+
+def full(command, workers=3, **fields):
+    """Return the command that the process runs."""
+    return processes.full_command(*of(command, **fields), workers)
+
+
+@pytest.mark.parametrize(("command", "kind"), [
+    ("gunicorn pos.wsgi", "http"), ("/opt/x/bin/gunicorn pos.wsgi", "http"), ("uvicorn pos.asgi", "http"), ("hypercorn pos.asgi", "http"),
+    ("daphne pos.asgi:application", "http"), ("granian pos.wsgi", "http"), ("celery -A pos worker", "worker"), ("celery -A pos worker -Q a,b", "worker"),
+    ("celery --app=pos beat", "beat"), ("celery -A pos flower", "other"), ("python manage.py listen", "other"), ("node server.js", "other"),
+    ("FOO=1 gunicorn x", "other"), ("", "other"), ("gunicorn-like x", "other"),
+])
+def test_the_kind_of_a_command(command, kind):
+    assert processes.kind(command) == kind
+
+
+@pytest.mark.xfail(strict=True, reason="the word worker may be the project's name")
+def test_a_beat_of_a_project_called_worker_is_a_beat():
+    assert processes.kind("celery -A worker beat") == "beat"
+
+
+@pytest.mark.parametrize(("command", "name"), [
+    ("celery -A pos worker", "pos"), ("celery --app pos worker", "pos"), ("celery --app=pos.celery:app worker", "pos.celery:app"),
+    ("celery worker -A pos", "pos"), ("celery worker", ""), ("celery -A", ""), ("celery worker --apple=x", ""),
+])
+def test_the_app_that_a_celery_command_names(command, name):
+    assert processes.celery_app(command) == name
+
+
+def test_gunicorn_gets_all_that_it_needs():
+    assert full("gunicorn pos.wsgi", threads=2, drain=40, timeout=90) == (
+        'gunicorn pos.wsgi --bind "unix:$SOCKET" --workers 3 --threads 2 --graceful-timeout 40 --timeout 90 --worker-tmp-dir /dev/shm --access-logfile -')
+
+
+@pytest.mark.parametrize(("command", "left_out"), [
+    ("gunicorn x --bind 127.0.0.1:8000", "--bind"), ("gunicorn x --bind=127.0.0.1:8000", "--bind"), ("gunicorn x -b :8000", "--bind"),
+    ("gunicorn x -b:8000", "--bind"), ("gunicorn x --workers 5", "--workers"), ("gunicorn x --workers=5", "--workers"), ("gunicorn x -w 5", "--workers"),
+    ("gunicorn x -w5", "--workers"), ("gunicorn x --threads 9", "--threads"), ("gunicorn x --graceful-timeout 9", "--graceful-timeout"),
+    ("gunicorn x --timeout 9", "--timeout"), ("gunicorn x -t 9", "--timeout"), ("gunicorn x --worker-tmp-dir /tmp", "--worker-tmp-dir"),
+    ("gunicorn x --access-logfile /dev/null", "--access-logfile"),
+])
+def test_a_flag_that_is_given_is_not_added(command, left_out):
+    added = full(command)[len(command):].split()
+    assert left_out not in added
+    assert {"--bind", "--workers", "--threads", "--graceful-timeout", "--timeout", "--worker-tmp-dir", "--access-logfile"} - {left_out} <= set(added)
+
+
+@pytest.mark.parametrize("command", ["gunicorn x --timeout-like 3", "gunicorn x --bindings", "gunicorn x --worker-class gevent"])
+def test_a_flag_of_a_similar_name_is_not_taken_for_it(command):
+    assert full(command).startswith(command + ' --bind "unix:$SOCKET" --workers 3')
+
+
+@pytest.mark.parametrize(("command", "fields", "added"), [
+    ("uvicorn pos.asgi", {}, '--uds "$SOCKET" --workers 3 --timeout-graceful-shutdown 30'),
+    ("uvicorn pos.asgi --port 8000", {}, "--workers 3 --timeout-graceful-shutdown 30"),
+    ("hypercorn pos.asgi", {}, '--bind "unix:$SOCKET" --workers 3 --graceful-timeout 30'),
+    ("daphne pos.asgi:application", {}, '-u "$SOCKET"'),
+    ("daphne -p 8000 pos.asgi:application", {}, ""),
+    ("granian pos.wsgi", {}, '--uds "$SOCKET" --workers 3 --interface wsgi'),
+    ("granian pos.asgi --interface asgi", {}, '--uds "$SOCKET" --workers 3'),
+    ("gunicorn x", {"workers": "7"}, '--bind "unix:$SOCKET" --workers 7 --threads 1 --graceful-timeout 30 --timeout 60 '
+                                     "--worker-tmp-dir /dev/shm --access-logfile -"),
+    ("celery -A pos worker", {"name": "worker"}, '--hostname "pos-worker-$COPY.$RELEASE@%h" --loglevel INFO'),
+    ("celery -A pos worker", {"name": "mail", "workers": "2"}, '--hostname "pos-mail-$COPY.$RELEASE@%h" --concurrency 2 --loglevel INFO'),
+    ("celery -A pos worker -c4 -l DEBUG", {"name": "worker", "workers": "2"}, '--hostname "pos-worker-$COPY.$RELEASE@%h"'),
+    ("celery -A pos beat", {"name": "beat"}, '--schedule "/opt/pos/shared/beat.schedule" --pidfile= --loglevel INFO'),
+    ("celery -A pos beat -s /x --pidfile /y -l WARNING", {"name": "beat"}, ""),
+    ("python manage.py listen", {"name": "bot", "workers": "9"}, ""),
+    ("celery -A pos flower", {"name": "flower"}, ""),
+])
+def test_each_server_gets_its_flags(command, fields, added):
+    assert full(command, **fields) == f"{command} {added}".strip()
+
+
+@pytest.mark.parametrize(("process", "names"), [
+    ({"name": "web", "command": "gunicorn x"}, ["pos-web"]),
+    ({"name": "worker", "command": "celery -A x worker"}, ["pos-worker-1"]),
+    ({"name": "worker", "command": "celery -A x worker", "count": 3}, ["pos-worker-1", "pos-worker-2", "pos-worker-3"]),
+    ({"name": "worker", "command": "celery -A x worker", "single": True}, ["pos-worker"]),
+    ({"name": "beat", "command": "celery -A x beat"}, ["pos-beat"]),
+    ({"name": "bot", "command": "python bot.py"}, ["pos-bot-1"]),
+    ({"name": "node", "command": "node x $SOCKET"}, ["pos-node"]),
+])
+def test_units_have_a_number_only_where_there_may_be_several(process, names):
+    app, process = of(**process)
+    assert [processes.unit_name(app, process, copy) for copy in processes.copies(process)] == names
+
+
+@pytest.mark.parametrize(("subdir", "folder"), [("", f"/opt/pos/releases/{RELEASE}/code"), ("backend", f"/opt/pos/releases/{RELEASE}/code/backend")])
+def test_the_code_folder_is_the_apps_root(subdir, folder):
+    assert processes.code_folder(loaded(source={"repo": "x", "subdir": subdir}), RELEASE) == folder
+
+
+def test_the_probe_asks_the_workers_by_the_names_that_they_get():
+    app = loaded(processes=CELERY)
+    worker = app["processes"][1]
+    names = [processes.full_command(app, worker, 1).split('--hostname "')[1].split("@")[0].replace("$COPY", str(copy)).replace("$RELEASE", RELEASE)
+             for copy in processes.copies(worker)]
+    assert celery_workers.nodes(app, RELEASE) == names == [f"pos-worker-1.{RELEASE}", f"pos-worker-2.{RELEASE}"]
+
+
+# Exec scripts, run by a real shell with stand-ins for the servers
+
+STAND_IN = '#!/bin/sh\nfor word in "$@"; do printf "%s\\n" "$word"; done\nprintf -- "--\\n"\nexec /usr/bin/env -0\n'
+
+
+def started(tmp_path, process, *words, **fields):
+    """Run the exec script of a process; return the words and the env that its server saw."""
+    root, venv = str(tmp_path / "pos"), tmp_path / "venv"
+    app = {**loaded(processes=[process, {"name": "other", "command": "gunicorn x", "route": "/"}], **fields), "root": root}
+    process = app["processes"][0]
+    (venv / "bin").mkdir(parents=True, exist_ok=True)
+    for server in ("gunicorn", "celery", "stand-in"):
+        (venv / "bin" / server).write_text(STAND_IN)
+        (venv / "bin" / server).chmod(0o755)
+    for folder in ("shared", f"releases/{RELEASE}/run"):
+        os.makedirs(f"{root}/{folder}", exist_ok=True)
+    (tmp_path / "script").write_text(processes.script(app, process, RELEASE, str(venv), 3))
+    (tmp_path / "script").chmod(0o755)
+    done = subprocess.run([tmp_path / "script", *words], capture_output=True, text=True, check=True, env={"FROM": "outside"})
+    seen, env = done.stdout.split("--\n", 1) if not done.stdout.startswith("--\n") else ("", done.stdout[3:])
+    return app, seen.splitlines(), dict(item.split("=", 1) for item in env.split("\0") if item)
+
+
+def test_the_script_of_a_server_gives_it_a_socket_of_its_release(tmp_path):
+    app, words, env = started(tmp_path, {"name": "web", "command": "gunicorn x", "route": ""})
+    socket = f"{app['root']}/releases/{RELEASE}/run/web.sock"
+    assert words[:4] == ["x", "--bind", f"unix:{socket}", "--workers"]
+    assert (env["SOCKET"], env["RELEASE"], env["PROCESS"], env["COPY"], env["FROM"]) == (socket, RELEASE, "web", "1", "outside")
+    assert env["PYTHONPATH"] == f"{app['root']}/releases/{RELEASE}/code"
+    assert env["PATH"].startswith(f"{tmp_path}/venv/bin:")
+
+
+def test_the_script_removes_a_stale_socket(tmp_path):
+    stale = tmp_path / "pos" / "releases" / RELEASE / "run" / "web.sock"
+    stale.parent.mkdir(parents=True)
+    stale.touch()
+    started(tmp_path, {"name": "web", "command": "gunicorn x", "route": ""})
+    assert not stale.exists()
+
+
+def test_the_script_of_a_worker_names_its_node_by_copy_and_release(tmp_path):
+    _app, words, env = started(tmp_path, {"name": "worker", "command": "celery -A x worker", "count": 2}, "2")
+    assert f"pos-worker-2.{RELEASE}@%h" in words
+    assert env["COPY"] == "2"
+
+
+@pytest.mark.skipif(not shutil.which("flock"), reason="flock of util-linux is not here")
+def test_the_script_of_a_single_process_holds_a_lock_in_shared(tmp_path):
+    app, words, _env = started(tmp_path, {"name": "beat", "command": "celery -A x beat"})
+    assert words == ["-A", "x", "beat", "--schedule", f"{app['root']}/shared/beat.schedule", "--pidfile=", "--loglevel", "INFO"]
+    assert os.path.exists(f"{app['root']}/shared/beat.lock")
+
+
+@pytest.mark.skipif(not shutil.which("flock"), reason="flock of util-linux is not here")
+def test_a_single_process_stays_the_process_that_systemd_started():
+    script = processes.script(*of("celery -A x beat", name="beat"), RELEASE, "/venv", 3)
+    assert script.splitlines()[-1].startswith("exec flock --no-fork --timeout 30 /opt/pos/shared/beat.lock celery -A x beat ")
+
+
+@pytest.mark.parametrize("value", ["a b", "it's", '"', "$HOME `id` $(id)", "\\", "#", "100%", "ü", True, None, ""])
+def test_the_env_of_a_process_is_exact_and_wins(value, tmp_path):
+    _app, _words, env = started(tmp_path, {"name": "bot", "command": "stand-in", "env": {"A": value, "PYTHONPATH": "/elsewhere"}})
+    assert (env["A"], env["PYTHONPATH"]) == ("" if value is None else str(value), "/elsewhere")
+
+
+def test_a_command_may_use_its_variables(tmp_path):
+    _app, words, _env = started(tmp_path, {"name": "bot", "command": 'stand-in --at "$SOCKET" --as $PROCESS-$COPY "a  b"'}, "4")
+    assert words[1].endswith("/run/bot.sock")
+    assert words[2:] == ["--as", "bot-4", "a  b"]
+
+
+def test_the_manage_script_runs_the_commands_with_env_and_secrets_of_the_release(tmp_path):
+    root, venv = tmp_path / "pos", tmp_path / "venv"
+    app = {**loaded(source={"repo": "x", "subdir": "backend"}), "root": str(root)}
+    folder = root / "releases" / RELEASE
+    for path in (folder / "code" / "backend", root / "shared", venv / "bin"):
+        path.mkdir(parents=True)
+    (folder / "env").write_text('A="from env"\nB="from env"\n')
+    (root / "shared" / "secrets.env").write_text('B="from secrets"\n')
+    (venv / "bin" / "python").write_text('#!/bin/sh\necho "$PWD|$A|$B|$*"\n')
+    (venv / "bin" / "python").chmod(0o755)
+    (tmp_path / "manage").write_text(processes.manage_script(app, RELEASE, str(venv)))
+    done = subprocess.run(["sh", tmp_path / "manage", "migrate", "--plan"], capture_output=True, text=True, check=True, env={})
+    assert done.stdout == f"{folder}/code/backend|from env|from secrets|manage.py migrate --plan\n"
