@@ -54,8 +54,8 @@ class ActionModule(ActionBase):
         try:
             declared = self._variable(task_vars, "django_apps", [])
         except AnsibleUndefinedVariable as error:
-            return [f"django_apps cannot be read: {reason(error)}. Define it in inventories/{environment}/group_vars/{environment}/ (secrets in vault.yml there; "
-                    "docs/getting-started.md tells how to make them)"]
+            return [f"django_apps cannot be read: {reason(error)}. Define it in inventories/{environment}/group_vars/{environment}/ "
+                    "(secrets in vault.yml there; docs/getting-started.md tells how to make them)"]
         return preflight.apps(declared, name, one, environment, allowed)
 
     def _variable(self, task_vars, name, default):

@@ -19,6 +19,7 @@ SPEC = {
     "only": {"type": "bool", "default": False},
     "fresh": {"type": "bool", "default": False},
     "sudo": {"type": "bool", "default": False},
+    "accept_new": {"type": "bool", "default": False},
     "connect_timeout": {"type": "int", "default": 5},
     "timeout": {"type": "int", "default": 60},
 }
@@ -71,6 +72,9 @@ class ActionModule(ActionBase):
         if args["fresh"]:
             # ssh takes the first value that it meets, so that these go before the configured ones.
             ssh_args = "-o ControlMaster=no -o ControlPath=none " + ssh_args
+        said = " ".join(connection.get_option(name) or "" for name in ("ssh_args", "ssh_common_args", "ssh_extra_args"))
+        if args["accept_new"] and connection.get_option("host_key_checking") and "StrictHostKeyChecking" not in said:
+            ssh_args = "-o StrictHostKeyChecking=accept-new " + ssh_args
         if not connection.get_option("password"):
             ssh_args = "-o BatchMode=yes " + ssh_args
         connection.set_option("ssh_args", ssh_args)
@@ -95,23 +99,22 @@ class ActionModule(ActionBase):
     def _round(self, ways):
         """Tries each way once. Returns (((user, port), what was seen) or None, answers)."""
         answers = []
-        dead = {}
+        dead = set()
         for user, port in ways:
             if port in dead:
-                verdict, reason, seen = way_in.SILENT, dead[port], None
-            else:
-                verdict, reason, seen = self._login(user, port)
+                continue
+            verdict, reason, seen = self._login(user, port)
             if seen:
                 return ((user, port), seen), answers
             answers.append((user, port, verdict, reason))
             if verdict == way_in.SILENT:
-                dead[port] = reason
-            if verdict == way_in.STRANGER:
+                dead.add(port)
+            if verdict in (way_in.STRANGER, way_in.UNKNOWN):
                 break
         return None, answers
 
     def _search(self, ways, answers, deadline):
-        if answers[0][2] == way_in.STRANGER or (answers[0][2] == way_in.DENIED and len(ways) == 1):
+        if answers[0][2] in (way_in.STRANGER, way_in.UNKNOWN) or (answers[0][2] == way_in.DENIED and len(ways) == 1):
             return None, answers
         if answers[0][2] == way_in.DENIED:
             found, more = self._round(ways[1:])

@@ -4,8 +4,9 @@
 Importing the app takes as long as a worker takes to start, so this is started beside the new worker and then told what to do.
 Usage: ``celery_control.py APP``, then a JSON object a line on stdin; after each a line on stdout that begins with MARK, with JSON:
   {"do": "ping", "nodes": [...]}            -> {"nodes": those that answered}
-  {"do": "quiet", "nodes": [...]}           -> {"queues": {node: [queue names that it no longer consumes]}}
+  {"do": "quiet", "nodes": [...]}           -> {"queues": {node: [queue names that it no longer consumes]}, "revoked": [task ids]}
   {"do": "resume", "queues": {node: [...]}} -> {"nodes": those that consume again}
+  {"do": "revoke", "nodes": [...], "tasks": [...]} -> {"nodes": those that were told}
 A node is named without its host: ``shop-worker-1.20261121072900-0123456``.
 """
 import json
@@ -13,11 +14,12 @@ import sys
 
 MARK = "\x1equayside "
 WAIT = 1.0  # seconds for answers; the broker is on the same host or network
+KNOCK = 0.3  # seconds for the answer to a ping of a worker that may still be starting
 
 
 def full(app, nodes):
     """Return node -> full name of those of ``nodes`` that answer a ping."""
-    answers = app.control.inspect(timeout=WAIT, limit=len(nodes), pattern=pattern(nodes), matcher="pcre").ping() or {}
+    answers = app.control.inspect(timeout=KNOCK, limit=len(nodes), pattern=pattern(nodes), matcher="pcre").ping() or {}
     return {name.split("@", 1)[0]: name for name in answers if name.split("@", 1)[0] in nodes}
 
 
@@ -29,16 +31,17 @@ def pattern(nodes):
 
 
 def quiet(app, nodes):
-    """Tell workers to take no more tasks; they finish what they have."""
-    names = full(app, nodes)
+    """Tell workers to take no more tasks; they finish what they have. Return what they consumed, and which tasks are revoked."""
+    names = sorted(full(app, nodes).values())
     if not names:
-        return {}
-    active = app.control.inspect(destination=list(names.values()), timeout=WAIT, limit=len(names)).active_queues() or {}
-    queues = {name: [queue["name"] for queue in found] for name, found in active.items()}
+        return {"queues": {}, "revoked": []}
+    inspect = app.control.inspect(destination=names, timeout=WAIT, limit=len(names))
+    queues = {name: [queue["name"] for queue in found] for name, found in (inspect.active_queues() or {}).items()}
     for name, found in queues.items():
         for queue in found:
             app.control.cancel_consumer(queue, destination=[name], reply=True, timeout=WAIT, limit=1)
-    return queues
+    revoked = {task for found in (inspect.revoked() or {}).values() for task in found}
+    return {"queues": queues, "revoked": sorted(revoked)}
 
 
 def resume(app, queues):
@@ -61,7 +64,11 @@ def main():
             if order["do"] == "ping":
                 answer = {"nodes": sorted(full(app, order["nodes"]))}
             elif order["do"] == "quiet":
-                answer = {"queues": quiet(app, order["nodes"])}
+                answer = quiet(app, order["nodes"])
+            elif order["do"] == "revoke":
+                names = sorted(full(app, order["nodes"]).values())
+                app.control.revoke(order["tasks"], destination=names)
+                answer = {"nodes": names}
             else:
                 answer = {"nodes": resume(app, order["queues"])}
         except Exception as error:  # the broker may be away: that is an answer

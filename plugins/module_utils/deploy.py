@@ -24,7 +24,6 @@ from ansible_collections.quayside.django.plugins.module_utils import (
     python_env,
     releases,
     static_files,
-    units,
 )
 from ansible_collections.quayside.django.plugins.module_utils.host import PhaseError
 from ansible_collections.quayside.django.plugins.module_utils.lock import Lock, LockedError
@@ -32,8 +31,8 @@ from ansible_collections.quayside.django.plugins.module_utils.runtime_systemd im
 from ansible_collections.quayside.django.plugins.module_utils.source import Source, shown
 
 RUNTIMES = {"systemd": Systemd}
-PHASES = ("lock", "resolve", "choose", "fetch", "copy", "build", "migrate", "start", "probe", "quiet", "switch", "verify",
-          "hand_over", "prune", "retire", "record", "abandon")
+PHASES = ("lock", "resolve", "choose", "fetch", "copy", "build", "migrate", "start", "probe", "workers", "quiet", "switch",
+          "verify", "hand_over", "join", "relieve", "prune", "retire", "record", "abandon")
 
 METHODS = {"lock": "take_lock", "record": "write_down"}  # phases whose name is that of an attribute
 
@@ -206,9 +205,20 @@ class Deploy:
                 self.runtime.stop(release, left, wait=False)
                 self.notes.append(f"{release} was still running, left by a run that died: stopped")
         for release, record in self.shelf.records().items():
-            if record.get("outcome") == "building" and release != live and release != self.release:
-                record["outcome"] = releases.FAILED
-                host.write(self.shelf.path(release, "release.json"), json.dumps(record, indent=1, sort_keys=True) + "\n", 0o640)
+            if record.get("outcome") == "building" and release not in (live, self.release):
+                host.write(self.shelf.path(release, "release.json"), json.dumps(dict(record, outcome=releases.FAILED), indent=1) + "\n", 0o640)
+                if record.get("from") == live and record.get("quieted"):
+                    self.wake(live, record["quieted"])
+
+    def wake(self, live: str, quieted: dict) -> None:
+        """Let the live release's workers and single processes work again that a run had told to end."""
+        host.systemctl("start", "--no-block", "--", *self.shelf.units(live))
+        if quieted:
+            with contextlib.suppress(PhaseError):
+                self.runtime.prepare_control(live, self.shelf.record(live)["venv"])
+                self.runtime.resume(quieted)
+                self.notes.append(f"the workers of {live} take tasks again")
+            self.runtime.close()
 
     def secrets_print(self) -> str:
         """Return a hash that tells whether secrets changed; salted with the app, short, and only for root to read."""
@@ -365,20 +375,18 @@ class Deploy:
     # The instance
 
     def start(self) -> None:
-        """Start the new instance beside the live one, all but its single processes."""
+        """Start the servers of the new instance beside the live one."""
         static_files.add(f"{self.root}/static", self.shelf.path(self.release, "static"))
-        singles = self.runtime.singles(self.release) if not self.options["first"] else []
-        wanted = [unit for unit in self.instance() if unit not in singles]
+        away = [] if self.options["first"] else self.runtime.members(self.release, "singles")
+        wanted = [unit for unit in self.runtime.members(self.release) if unit not in away]
         host.write(self.shelf.path(self.release, "units"), "\n".join(wanted) + "\n")
         self.store(started=time.time())
-        self.runtime.start(self.release, self.record["venv"])
-
-    def instance(self) -> list[str]:
-        """Return all units of the new release."""
-        return units.instance(self.runtime.app, self.release, True)
+        self.runtime.start(self.release, "servers")
 
     def probe(self) -> None:
-        """Wait until the new instance answers at its own sockets and its workers at the broker."""
+        """Wait until the new instance answers at its own sockets."""
+        if not self.record.get("of"):
+            self.runtime.prepare_control(self.release, self.record["venv"])  # it imports the app meanwhile
         self.runtime.ready(self.release, self.record["started"], self.record["version"])
 
     def old(self):
@@ -390,13 +398,25 @@ class Deploy:
         runtime.control = self.runtime.control
         return runtime
 
+    def workers(self) -> None:
+        """Start the new workers: only now, so that a release that is not healthy never touches a task."""
+        self.store(started=time.time())
+        self.runtime.start(self.release, "workers")
+
     def quiet(self) -> None:
-        """Let the old workers take no more tasks: one of them would throw a new task's name away."""
+        """Let the old workers take no more tasks, and the old single processes begin to end: nobody waits for them here.
+
+        An old worker would throw a new task's name away; until the new ones have joined, tasks wait in the queue.
+        """
         old = self.old()
-        if old:
-            self.runtime.prepare_control(self.release, self.record["venv"])
-            old.control = self.runtime.control
-            self.store(quieted=old.quiet(self.record["from"]))
+        if not old:
+            return
+        before = self.record["from"]
+        if self.options["first"]:
+            old.stop(before, old.members(before, "singles"), wait=False)
+        self.runtime.prepare_control(self.release, self.record["venv"])
+        old.control = self.runtime.control
+        self.store(quieted=old.quiet(before))
 
     def switch(self) -> None:
         """Point the edge at the new instance, in one atomic step."""
@@ -413,19 +433,35 @@ class Deploy:
             raise PhaseError(f"through the edge: {result.reason}", look=f"tail /var/log/nginx/{self.app['name']}_error.log")
 
     def hand_over(self) -> None:
-        """Give the single processes to the new release, on the first host only."""
+        """Start the new single processes when the old ones are gone, on the first host only."""
         if self.options["first"]:
             old = self.old()
             if old:
-                old.stop(self.record["from"], old.singles(self.record["from"]))
+                old.stop(self.record["from"], old.members(self.record["from"], "singles"))
             self.store(handed=time.time())
-            self.runtime.hand_over("", self.release)
+            self.runtime.start(self.release, "singles")
         host.systemctl("start", "--no-block", "--", f"{self.app['name']}.service")
+
+    def join(self) -> None:
+        """Wait until the new workers take tasks."""
+        self.runtime.prepare_control(self.release, self.record["venv"])
+        self.runtime.joined(self.release, self.record["started"], self.record.get("quieted", {}).get("revoked", []))
+
+    def relieve(self) -> None:
+        """In a rollback: the old workers and single processes end, those of the kept release start; nobody waits.
+
+        They have run on this host before. Single processes wait for each other by the lock that they hold.
+        """
+        old = self.old()
+        old.stop(self.record["from"], old.members(self.record["from"], "workers") + old.members(self.record["from"], "singles"), wait=False)
+        self.runtime.start(self.release, "workers")
+        if self.options["first"]:
+            self.runtime.start(self.release, "singles")
 
     def retire(self) -> None:
         """Let the old instance end what it has begun; nobody waits for that. Before it, the new singles have to live."""
-        if self.options["first"]:
-            self.runtime.settled(self.release, self.record.get("handed", 0))
+        if self.record.get("handed"):
+            self.runtime.settled(self.release, self.record["handed"])
         old = self.old()
         if old:
             old.drained(self.record["from"])
@@ -483,7 +519,7 @@ class Deploy:
         changed = sorted(self.runtime.outdated())
         if changed:
             lines.append(f"units: {', '.join(changed)} would change")
-        return lines + [f"start: {', '.join(self.instance())}", f"switch: {self.root}/live from {live or 'nothing'} to {self.release}"] + (
+        return lines + [f"start: {', '.join(self.runtime.members(self.release))}", f"switch: {self.root}/live from {live or 'nothing'} to {self.release}"] + (
             [f"retire: {live}"] if live else [])
 
     def rehearse_rollback(self) -> list[str]:
@@ -539,15 +575,9 @@ class Deploy:
                 self.edge.switch(self.shelf, before)
             else:
                 host.remove(f"{self.root}/live")
-        if self.record.get("handed"):
-            self.runtime.stop(self.release, self.runtime.singles(self.release))
-        if old:
-            host.systemctl("start", "--no-block", "--", *self.shelf.units(before))
-            if self.record.get("quieted"):
-                with contextlib.suppress(PhaseError):
-                    old.prepare_control(before, self.shelf.record(before)["venv"])
-                    old.resume(self.record["quieted"])
-                old.close()
+        self.runtime.stop(self.release, self.runtime.members(self.release, "singles"))
+        if old and self.record.get("started"):
+            self.wake(before, self.record.get("quieted") or {})
         if self.record.get("started"):
             if self.record.get("switched"):
                 self.runtime.drained(self.release)

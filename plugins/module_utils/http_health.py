@@ -356,7 +356,7 @@ def wait(
             if time.monotonic() - started + interval >= deadline:
                 break
             # An endpoint that is slow to become well is not asked twenty times a second for minutes.
-        time.sleep(interval if time.monotonic() - started < PATIENCE else max(interval, URL_INTERVAL))
+            time.sleep(interval if time.monotonic() - started < PATIENCE else max(interval, URL_INTERVAL))
     seconds = time.monotonic() - started
     bad = [describe(outcome) for outcome in outcomes if outcome.reason]
     if not bad and row:

@@ -69,6 +69,9 @@ def full_command(app: dict, process: dict, workers: int) -> str:
     elif what == "worker":
         if not given(words, ("-n", "--hostname")):
             added.append('--hostname "{}-{}-$COPY.$RELEASE@%h"'.format(app["name"], process["name"]))
+        if not given(words, ("--without-mingle",)):
+            # A second of waiting for neighbours. What it is for, the deploy does: new workers are told which tasks were revoked.
+            added.append("--without-mingle")
         if process["workers"] != "auto" and not given(words, ("-c", "--concurrency")):
             added.append("--concurrency {}".format(process["workers"]))
         if not given(words, ("-l", "--loglevel")):

@@ -8,7 +8,7 @@ import json
 import os
 import re
 
-ID = re.compile(r"^\d{14}-[0-9a-f]{7}$")
+ID = re.compile(r"^\d{14}-[0-9a-f]{7}\Z")
 GOOD = "live"       # the outcome of a release that has been live
 FAILED = "failed"
 

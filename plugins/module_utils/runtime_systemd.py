@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The systemd runtime: a release runs from a venv, as units named after its id.
 
-All runtimes have the same verbs: install, build, run_commands, start, dead, ready, quiet, resume, hand_over, stop, running, drained.
+All runtimes have the same verbs: install, build, manage, start, ready, joined, quiet, resume, settled, stop, drained, running.
 """
 from __future__ import annotations
 
@@ -127,11 +127,17 @@ class Systemd:
 
     # Instances
 
-    def start(self, release: str, venv: str, singles: bool = False) -> None:
-        """Start a release's processes, all but the single ones; do not wait."""
-        wanted = [unit for unit in units.instance(self.app, release, True) if singles or unit not in self.singles(release)]
-        self.prepare_control(release, venv)
-        host.systemctl("start", "--no-block", "--", *wanted)
+    def start(self, release: str, group: str) -> None:
+        """Start a group of a release's processes: ``servers``, ``workers`` or ``singles``; do not wait."""
+        wanted = self.members(release, group)
+        if wanted:
+            host.systemctl("start", "--no-block", "--", *wanted)
+
+    def members(self, release: str, group: str = "") -> list[str]:
+        """Return the units of a group of a release's processes, or of all of them."""
+        groups = {"servers": lambda process: process["socket"] and not process["single"],
+                  "workers": lambda process: not process["socket"] and not process["single"], "singles": lambda process: process["single"]}
+        return units.instance(self.app, release, groups.get(group, lambda process: True))
 
     def prepare_control(self, release: str, venv: str) -> None:
         """Start the process that speaks with celery workers, when the app has some; it imports the app while others start."""
@@ -139,11 +145,6 @@ class Systemd:
         if workers and self.control is None:
             command = [f"{venv}/bin/python", self.shelf.path(release, "lib", "celery_control.py"), processes.celery_app(workers[0]["command"])]
             self.control = celery_workers.Control(self.app, self.one_off(release, command, f"control-{os.getpid()}", 600, venv))
-
-    def singles(self, release: str) -> list[str]:
-        """Return the units of a release's single processes."""
-        both = units.instance(self.app, release, True)
-        return [unit for unit in both if unit not in units.instance(self.app, release, False)]
 
     def dead(self, wanted: list[str], since: float) -> str:
         """Return which of the units has died since it was started, and how; empty while all live. Its log is in the error."""
@@ -158,9 +159,8 @@ class Systemd:
         return ""
 
     def ready(self, release: str, started: float, version: str) -> None:
-        """Wait until a release's servers answer as the model wants and its celery workers are there; raise PhaseError."""
-        health, wanted = self.app["health"], units.instance(self.app, release, False)
-        deadline = time.monotonic() + health["timeout"]
+        """Wait until a release's servers answer as the model wants while all its processes live; raise PhaseError."""
+        health, wanted = self.app["health"], self.members(release, "servers")
         looked = [0.0]
 
         def alive() -> str:
@@ -177,14 +177,21 @@ class Systemd:
             if not result.ok:
                 log = host.journal(f"{self.app['name']}-{process['name']}", started)
                 raise host.PhaseError(result.reason, log, f"journalctl -t {self.app['name']}-{process['name']} -n 100 --no-pager")
-        missing = set(celery_workers.nodes(self.app, release))
+        self.dead(wanted, started)
+
+    def joined(self, release: str, started: float, revoked: list) -> None:
+        """Wait until a release's celery workers answer, and tell them which tasks were revoked; raise PhaseError when one does not."""
+        wanted, missing = self.members(release, "workers"), set(celery_workers.nodes(self.app, release))
+        deadline = time.monotonic() + self.app["health"]["timeout"]
         while missing:
             self.dead(wanted, started)
             missing -= set(self.control.ask({"do": "ping", "nodes": sorted(missing)}).get("nodes", []))
             if missing and time.monotonic() > deadline:
-                raise host.PhaseError(f"no answer from the celery worker {', '.join(sorted(missing))} within {health['timeout']} s",
+                raise host.PhaseError(f"no answer from the celery worker {', '.join(sorted(missing))} within {self.app['health']['timeout']} s",
                                       look=f"journalctl -t {self.app['name']}-* -n 100 --no-pager")
         self.dead(wanted, started)
+        if revoked and wanted:
+            self.control.ask({"do": "revoke", "nodes": celery_workers.nodes(self.app, release), "tasks": revoked})
 
     def quiet(self, release: str) -> dict:
         """Tell a release's celery workers to take no more tasks; return what ``resume`` needs to undo it."""
@@ -194,23 +201,16 @@ class Systemd:
         answer = self.control.ask({"do": "quiet", "nodes": nodes})
         if "error" in answer:
             raise host.PhaseError(f"the old celery workers could not be told to take no more tasks: {answer['error']}")
-        return answer["queues"]
+        return answer
 
-    def resume(self, queues: dict) -> None:
+    def resume(self, quieted: dict) -> None:
         """Undo ``quiet``."""
-        if queues and self.control is not None:
-            self.control.ask({"do": "resume", "queues": queues})
-
-    def hand_over(self, old: str, new: str) -> None:
-        """Give the single processes from one release to the next: the old one is gone before the new one starts."""
-        if old:
-            self.stop(old, self.singles(old))
-        if self.singles(new):
-            host.systemctl("start", "--no-block", "--", *self.singles(new))
+        if quieted.get("queues") and self.control is not None:
+            self.control.ask({"do": "resume", "queues": quieted["queues"]})
 
     def settled(self, release: str, since: float, seconds: float = 1.0) -> None:
         """Raise PhaseError when a single process did not live for ``seconds`` after it was started."""
-        wanted = self.singles(release)
+        wanted = self.members(release, "singles")
         while wanted:
             self.dead(wanted, since)
             if time.time() - since >= seconds:
@@ -219,7 +219,7 @@ class Systemd:
 
     def stop(self, release: str, wanted: list[str] | None = None, wait: bool = True) -> None:
         """Stop a release's units, or some of them. They end what they have begun, within their drain."""
-        wanted = units.instance(self.app, release, True) if wanted is None else wanted
+        wanted = self.members(release) if wanted is None else wanted
         if wanted:
             drain = max(process["drain"] for process in self.app["processes"]) + 30
             host.systemctl("stop", *([] if wait else ["--no-block"]), "--", *wanted, check=False, timeout=drain)

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 from ansible_collections.quayside.django.plugins.module_utils import host
 
-SHA = re.compile(r"^[0-9a-f]{7,40}$")
-NAMES = re.compile(r"^(?!-)[A-Za-z0-9._/@+-]+$")
+SHA = re.compile(r"^[0-9a-f]{7,40}\Z")
+NAMES = re.compile(r"^(?!-)[A-Za-z0-9._/@+-]+\Z")
 
 
 class Source:

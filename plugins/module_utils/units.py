@@ -87,7 +87,7 @@ def files(app: dict) -> dict:
     return wanted
 
 
-def instance(app: dict, release: str, singles: bool) -> list[str]:
-    """Return the units of an instance on a host; ``singles``: with the single processes, which only one host runs."""
-    return [f"{processes.unit_name(app, process, copy)}@{release}.service" for process in app["processes"]
-            for copy in processes.copies(process) if singles or not process["single"]]
+def instance(app: dict, release: str, wanted) -> list[str]:
+    """Return the units of those processes of an instance for which ``wanted`` is true."""
+    return [f"{processes.unit_name(app, process, copy)}@{release}.service" for process in app["processes"] if wanted(process)
+            for copy in processes.copies(process)]

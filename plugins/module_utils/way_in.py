@@ -9,7 +9,7 @@ import re
 MARK = "quayside-way-in"
 
 # What ssh said, from the least to the most that is known about the host.
-SILENT, BOOTING, DENIED, STRANGER, IN = "silent", "booting", "denied", "stranger", "in"
+SILENT, BOOTING, DENIED, UNKNOWN, STRANGER, IN = "silent", "booting", "denied", "unknown", "stranger", "in"
 
 # Lines that ssh writes on every connection and that explain nothing.
 _NOISE = re.compile(
@@ -71,10 +71,13 @@ def judge(text):
     """What ssh's error text says about the host.
 
     :returns: SILENT (nothing answered, or it hung up before it said anything), BOOTING (it asks to come back), DENIED (a
-        server answered and does not want this user or key) or STRANGER (its host key is not the known one)
+        server answered and does not want this user or key), UNKNOWN (its host key was never seen) or STRANGER (its host key is
+        not the known one)
     """
-    if re.search(r"Host key verification failed|REMOTE HOST IDENTIFICATION|No \S+ host key is known", text):
+    if re.search(r"REMOTE HOST IDENTIFICATION|host key for \S+ has changed|HOST KEY CHANGED", text, re.I):
         return STRANGER
+    if re.search(r"Host key verification failed|No \S+ host key is known", text):
+        return UNKNOWN
     if re.search(r"booting up|pam_nologin|shutting down", text, re.I):
         return BOOTING
     if re.search(
@@ -100,6 +103,11 @@ def advice(answers, host, key):
         return (
             "The server shows another host key than the one that is known. Was it installed anew? Then: ssh-keygen -R '%s'. "
             "If not, find out who answers there." % name
+        )
+    if UNKNOWN in verdicts:
+        return (
+            "The host key of the server was never seen here, and ssh is set to ask about such keys. Log in once by hand to write it "
+            "down, or set StrictHostKeyChecking=accept-new in ssh_args of ansible.cfg."
         )
     if DENIED in verdicts:
         return (

@@ -20,12 +20,15 @@ options:
     description:
       - C(lock) takes the app's lock. C(resolve) finds the commit and refuses what cannot work here. C(fetch) writes code and env.
         C(build) makes the venv and the units. C(migrate) checks the code, reads the migration plan and runs the release's commands.
-        C(start), C(probe), C(quiet), C(switch), C(verify), C(hand_over), C(prune), C(retire) replace the live instance.
-        C(record) writes the ledger and frees the lock. C(choose) and C(copy) are a rollback's resolve and fetch.
+        C(start), C(probe), C(workers), C(quiet), C(switch), C(verify), C(hand_over), C(join), C(prune), C(retire) replace the live instance.
+        C(record) writes the ledger and frees the lock. C(choose) and C(copy) are a rollback's resolve and fetch, C(relieve) its
+        quiet, hand_over and join.
     type: list
     elements: str
     required: true
-    choices: [lock, resolve, choose, fetch, copy, build, migrate, start, probe, quiet, switch, verify, hand_over, prune, retire, record, abandon]
+    choices:
+      [lock, resolve, choose, fetch, copy, build, migrate, start, probe, workers, quiet, switch, verify, hand_over, join, relieve, prune, retire,
+       record, abandon]
   run:
     description: Id of the run that deploys; the lock belongs to it.
     type: str
@@ -158,10 +161,7 @@ def rehearse(module: AnsibleModule, deploy: Deploy) -> None:
     if "resolve" not in phases and "choose" not in phases:
         module.exit_json(changed=True, notes=[f"would {phase}" for phase in phases], release=deploy.release, noop=False)
     try:
-        if "choose" in phases:
-            lines = deploy.rehearse_rollback()
-        else:
-            lines = deploy.rehearse()
+        lines = deploy.rehearse_rollback() if "choose" in phases else deploy.rehearse()
     except (PhaseError, ReleaseError, EnvError) as error:
         failure = Failure(phases[1], error if isinstance(error, PhaseError) else PhaseError(str(error)))
         module.fail_json(msg=str(failure), phase=failure.phase, reason=failure.reason, release="")

@@ -46,6 +46,12 @@ options:
     description: A way counts only where C(sudo -n true) works too.
     type: bool
     default: false
+  accept_new:
+    description:
+      - Write down the host key of a port that was never seen, unless the ssh arguments or C(host_key_checking) say how to treat
+        such keys. For a host that is known already and gets another port.
+    type: bool
+    default: false
   connect_timeout:
     description: Seconds for one connection.
     type: int

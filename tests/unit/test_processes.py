@@ -17,9 +17,9 @@ def of(command, **fields):
     return app, app["processes"][-1]
 
 
-def full(command, workers=3, **fields):
+def full(command, **fields):
     """Return the command that the process runs."""
-    return processes.full_command(*of(command, **fields), workers)
+    return processes.full_command(*of(command, **fields), 3)
 
 
 @pytest.mark.parametrize(("command", "kind"), [
@@ -78,9 +78,11 @@ def test_a_flag_of_a_similar_name_is_not_taken_for_it(command):
     ("granian pos.asgi --interface asgi", {}, '--uds "$SOCKET" --workers 3'),
     ("gunicorn x", {"workers": "7"}, '--bind "unix:$SOCKET" --workers 7 --threads 1 --graceful-timeout 30 --timeout 60 '
                                      "--worker-tmp-dir /dev/shm --access-logfile -"),
-    ("celery -A pos worker", {"name": "worker"}, '--hostname "pos-worker-$COPY.$RELEASE@%h" --loglevel INFO'),
-    ("celery -A pos worker", {"name": "mail", "workers": "2"}, '--hostname "pos-mail-$COPY.$RELEASE@%h" --concurrency 2 --loglevel INFO'),
-    ("celery -A pos worker -c4 -l DEBUG", {"name": "worker", "workers": "2"}, '--hostname "pos-worker-$COPY.$RELEASE@%h"'),
+    ("celery -A pos worker", {"name": "worker"}, '--hostname "pos-worker-$COPY.$RELEASE@%h" --without-mingle --loglevel INFO'),
+    ("celery -A pos worker", {"name": "mail", "workers": "2"},
+     '--hostname "pos-mail-$COPY.$RELEASE@%h" --without-mingle --concurrency 2 --loglevel INFO'),
+    ("celery -A pos worker -c4 -l DEBUG", {"name": "worker", "workers": "2"}, '--hostname "pos-worker-$COPY.$RELEASE@%h" --without-mingle'),
+    ("celery -A pos worker --without-mingle -l INFO", {"name": "worker"}, '--hostname "pos-worker-$COPY.$RELEASE@%h"'),
     ("celery -A pos beat", {"name": "beat"}, '--schedule "/opt/pos/shared/beat.schedule" --pidfile= --loglevel INFO'),
     ("celery -A pos beat -s /x --pidfile /y -l WARNING", {"name": "beat"}, ""),
     ("python manage.py listen", {"name": "bot", "workers": "9"}, ""),

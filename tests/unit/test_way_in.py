@@ -31,6 +31,7 @@ def test_candidates(user, port, ports, expected):
         ("System is booting up. Unprivileged users are not permitted to log in yet.", way_in.BOOTING),
         ("deploy@h: Permission denied (publickey).", way_in.DENIED),
         ("root@h: Too many authentication failures", way_in.DENIED),
+        ("No ED25519 host key is known for h and you have requested strict checking.\nHost key verification failed.", way_in.UNKNOWN),
         ("@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\nHost key verification failed.", way_in.STRANGER),
     ],
 )
@@ -72,6 +73,7 @@ def test_command_asks_for_sudo_only_where_it_has_to():
         ([("deploy", 7822, way_in.SILENT, ""), ("root", 22, way_in.DENIED, "")], "ssh-copy-id -i /k USER@h"),
         ([("deploy", 7822, way_in.STRANGER, "")], "ssh-keygen -R '[h]:7822'"),
         ([("deploy", 22, way_in.STRANGER, "")], "ssh-keygen -R 'h'"),
+        ([("deploy", 22, way_in.UNKNOWN, "")], "accept-new"),
         ([("deploy", 22, way_in.BOOTING, "")], "base_way_in_timeout"),
     ],
 )

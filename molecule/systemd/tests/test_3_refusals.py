@@ -2,7 +2,6 @@
 """Bad input is refused before anything changes, with the item, the reason and what to do."""
 import json
 import subprocess
-import threading
 
 import pytest
 import yaml
@@ -90,7 +89,8 @@ def write_apps(server, **change) -> str:
 def test_a_python_that_does_not_fit(server):
     server.inside("printf '#!/bin/sh\\necho 3.8.1\\n' > /tmp/python-old.sh; chmod 755 /tmp/python-old.sh")
     path = write_apps(server, python={"interpreter": "/tmp/python-old.sh"})
-    refused(server.play("deploy", "-e", "version=v2", "-e", f"@{path}", ok=False), "requires Python >=3.11", "/tmp/python-old.sh is 3.8.1", "python.interpreter")
+    run = server.play("deploy", "-e", "version=v2", "-e", f"@{path}", ok=False)
+    refused(run, "requires Python >=3.11", "/tmp/python-old.sh is 3.8.1", "python.interpreter")
 
 
 def test_the_machine_itself(server):

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import pytest
+from ansible_collections.quayside.django.plugins.module_utils import preflight
+from samples import SECRETS, loaded, written
+
+
+def host(environment, *groups):
+    return {"environment": environment, "groups": list(groups)}
+
+
+def target(address="10.0.0.2", port=None, connection="ssh"):
+    return {"address": address, "port": port, "connection": connection}
+
+
+WEB, DB = host("prod", "prod", "apps"), host("prod", "prod", "databases")
+
+
+@pytest.mark.parametrize(("hosts", "groups", "sources"), [
+    ({"web": WEB}, ["all", "prod", "apps"], ["/x/inventories/prod"]),
+    ({"web": WEB, "db": DB}, ["all", "prod"], ["/x/inventories/prod/"]),
+    ({"web": WEB}, ["all", "prod"], ["/x/inventories/prod/hosts.yml"]),
+    ({"web": WEB}, ["all", "prod"], ["/x/inventories/prod", "/x/more/hosts.yml"]),
+    ({"web": WEB}, ["all", "prod"], []),
+])
+def test_one_environment_is_right(hosts, groups, sources):
+    assert preflight.environments(hosts, groups, sources) == []
+
+
+@pytest.mark.parametrize(("hosts", "groups", "sources"), [
+    ({"a": host("prod", "prod"), "b": host("uat", "uat")}, ["prod", "uat"], []),
+    ({"a": host("prod", "prod")}, ["prod", "uat"], ["/x/inventories/prod/hosts.yml", "/x/inventories/uat/hosts.yml"]),
+    ({"a": host("prod", "prod", "uat")}, ["prod", "uat"], ["/x/prod/hosts.yml", "/x/uat/hosts.yml"]),
+])
+def test_two_environments_at_once_are_refused(hosts, groups, sources):
+    assert preflight.environments(hosts, groups, sources) == [
+        "two environments at once: prod and uat. A run is for one: give one of them, -i inventories/prod"]
+
+
+def test_folders_count_as_environments_when_they_are_there(tmp_path):
+    for name in ("prod", "uat"):
+        (tmp_path / name).mkdir()
+    (found,) = preflight.environments({"a": host("prod", "prod")}, ["prod", "uat"], [str(tmp_path / "prod"), str(tmp_path / "uat")])
+    assert found.startswith("two environments at once: prod and uat")
+
+
+@pytest.mark.parametrize("environment", ["", None])
+def test_no_environment_is_refused_with_the_file_to_write(environment):
+    (found,) = preflight.environments({"web": host(environment, "apps")}, ["all", "apps"], [])
+    assert found.startswith("no environment: set django_environment in inventories/<env>/group_vars/<env>/main.yml")
+
+
+@pytest.mark.parametrize(("other", "text"), [
+    (host("", "apps"), "host b: it has no django_environment, the others are of prod: put it into the group prod"),
+    (host(None), "host b: it has no django_environment, the others are of prod: put it into the group prod"),
+    (host("prod", "apps"), "host b: it is not in the group prod, which holds all hosts of the environment: add it in hosts.yml"),
+])
+def test_a_host_outside_its_environment_is_named(other, text):
+    assert preflight.environments({"a": WEB, "b": other}, ["prod"], []) == [text]
+
+
+@pytest.mark.parametrize("where", [target("localhost"), target("127.0.0.1"), target("::1"), target(connection="local"),
+                                   target("10.0.0.2", 22, "local")])
+def test_the_controller_is_no_target(where):
+    (found,) = preflight.local({"here": where})
+    assert found.startswith("host here: this is the machine that runs Ansible")
+    assert "django_allow_localhost" in found
+
+
+@pytest.mark.parametrize("where", [target(), target("127.0.0.1", 2222), target("web.example.com")])
+def test_another_machine_or_a_forwarded_port_is_one(where):
+    assert preflight.local({"web": where}) == []
+
+
+@pytest.mark.parametrize("value", [True, "True", "true", " TRUE ", 1, "1", "yes", "on"])
+@pytest.mark.parametrize("name", ["DEBUG", "DJANGO_DEBUG"])
+def test_debug_is_refused_where_it_does_not_belong(name, value):
+    (found,) = preflight.debug(loaded(env={name: value}), "prod", ["dev"])
+    assert found.startswith(f"app pos: env {name} is on in prod")
+
+
+@pytest.mark.parametrize(("env", "environment"), [({"DEBUG": False}, "prod"), ({"DEBUG": "0"}, "prod"), ({"DEBUG": ""}, "prod"), ({}, "prod"),
+                                                 ({"DEBUG": None}, "prod"), ({"DEBUG": True}, "dev"), ({"DEBUG_TOOLBAR": True}, "prod")])
+def test_debug_that_is_off_or_allowed_is_right(env, environment):
+    assert preflight.debug(loaded(env=env), environment, ["dev", "local"]) == []
+
+
+def test_debug_of_one_process_counts():
+    app = loaded(processes=[{"name": "web", "command": "gunicorn x", "env": {"DEBUG": "on"}}])
+    assert len(preflight.debug(app, "prod", [])) == 1
+
+
+@pytest.mark.parametrize(("apps", "name", "one", "text"), [
+    ([written(secrets={})], "", False, "app pos: secrets: SECRET_KEY is missing"),
+    ([written()], "till", False, "no app is called 'till'"),
+    ([written(), written(name="till", domains=["till.example.com"])], "", True, "which app? There are pos, till: add -e django_app=pos"),
+    ([], "", True, "no app is declared"),
+    ("nonsense", "", False, "django_apps is no list of apps"),
+    ([written(env={"DEBUG": True})], "", False, "app pos: env DEBUG is on in prod"),
+    ([written(env={"DEBUG": True})], "pos", True, "app pos: env DEBUG is on in prod"),
+])
+def test_what_is_wrong_with_the_apps_is_found(apps, name, one, text):
+    assert preflight.apps(apps, name, one, "prod", ["dev"])[0].startswith(text)
+
+
+@pytest.mark.parametrize(("apps", "name", "one"), [
+    ([written()], "", True), ([written()], "pos", True), ([], "", False),
+    ([written(), written(name="till", domains=["till.example.com"])], "", False),
+    ([written(), written(name="till", domains=["till.example.com"])], "till", True),
+])
+def test_sound_apps_are_right(apps, name, one):
+    assert preflight.apps(apps, name, one, "prod", ["dev"]) == []
+
+
+def test_all_findings_come_at_once():
+    assert len(preflight.apps([written(keep=1, secrets=dict(SECRETS, SECRET_KEY="short"))], "", False, "prod", [])) == 2

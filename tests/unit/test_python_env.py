@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import pytest
+from ansible_collections.quayside.django.plugins.module_utils import python_env
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from samples import loaded
+
+VERSIONS = ["3.8.20", "3.9.2", "3.10.0", "3.10.12", "3.11.0", "3.11.2", "3.12.3", "3.13.5", "3.14.0", "4.0.0"]
+SIGNS = [">=", "<=", ">", "<", "==", "!=", "~="]
+NUMBERS = ["3", "3.9", "3.10", "3.10.0", "3.10.12", "3.11", "3.11.2", "3.13", "4"]
+COMBINED = ["", ">=3.10,<3.13", ">=3.10, <4, !=3.11.*", "==3.*", "==3.11.*", "!=3.11.*", ">=3.9,!=3.9.2", "~=3.10,!=3.12.3", " >= 3.10 , < 3.12 ",
+            ">=3.10,", "==3.10.0.*"]
+LOCKED = {"uv.lock": "lock", "pyproject.toml": "project"}
+UV = python_env.UV
+
+
+def python(**fields):
+    """Return the python section of the model."""
+    return loaded(python=fields)["python"]
+
+
+def specifiers():
+    for text in [f"{sign}{number}" for sign in SIGNS for number in NUMBERS] + COMBINED:
+        try:
+            yield text, SpecifierSet(text.rstrip(","))
+        except InvalidSpecifier:
+            assert text.startswith("~=")
+
+
+@pytest.mark.parametrize(("text", "standard"), list(specifiers()), ids=[text or "none" for text, _standard in specifiers()])
+def test_versions_are_allowed_as_pep_440_says(text, standard):
+    for version in VERSIONS:
+        assert python_env.allows(text, version) == standard.contains(version), version
+
+
+@pytest.mark.parametrize("specifier", ["^3.10", "3.10", ">=3.10.0rc1", "whatever"])
+def test_what_is_not_understood_is_left_to_the_installer(specifier):
+    assert python_env.allows(specifier, "3.9.2")
+
+
+@pytest.mark.parametrize(("text", "found"), [
+    ('[project]\nname = "x"\nrequires-python = ">=3.10"\n', ">=3.10"), ("[project]\nrequires-python='>=3.10,<4'", ">=3.10,<4"),
+    ('requires-python   =   ">=3.9"  # why', ">=3.9"), ('# requires-python = ">=3.9"', ""), ("[project]\nname = 'x'", ""), ("", ""),
+    ('description = "requires-python = 3"', ""),
+])
+def test_requires_python_is_read_from_a_pyproject(text, found):
+    assert python_env.requires_python(text) == found
+
+
+@pytest.mark.parametrize(("fields", "files", "names"), [
+    ({}, {**LOCKED, "requirements.txt": "x"}, ["uv.lock", "pyproject.toml"]),
+    ({}, {"requirements.txt": "x", "pyproject.toml": "x"}, ["requirements.txt"]),
+    ({"installer": "pip"}, {**LOCKED, "requirements.txt": "x"}, ["requirements.txt"]),
+    ({"requirements": ["requirements/production.txt"]}, {**LOCKED, "requirements/production.txt": "x"}, ["requirements/production.txt"]),
+    ({}, {}, []),
+])
+def test_what_the_venv_is_built_from(fields, files, names):
+    assert list(python_env.inputs(python(**fields), files)) == names
+
+
+# The key
+
+
+def key(version="3.11.2", files=None, **fields):
+    return python_env.key(python(**fields), version, LOCKED if files is None else files)
+
+
+def test_the_key_is_the_same_for_the_same_inputs():
+    assert key() == key(files=dict(reversed(LOCKED.items()))) == key(files={**LOCKED, "requirements.txt": "not used", "README": "x"})
+
+
+def test_variables_of_the_build_are_not_in_the_key():
+    assert key(env={"CFLAGS": "-O2"}) == key()
+
+
+@pytest.mark.parametrize("other", [
+    {"version": "3.11.3"}, {"files": {**LOCKED, "uv.lock": "changed"}}, {"files": {**LOCKED, "pyproject.toml": "changed"}}, {"installer": "pip"},
+    {"interpreter": "/usr/bin/python3.12"}, {"extras": ["s3"]}, {"groups": ["production"]}, {"packages": ["gevent"]}, {"options": ["--no-binary x"]},
+    {"requirements": ["requirements.txt"], "files": {"requirements.txt": "x"}},
+])
+def test_another_input_is_another_key(other):
+    assert key(**other) != key()
+
+
+@pytest.mark.parametrize("content", ["-r base.txt\n", "--requirement base.txt\n", "-c base.txt\n"])
+@pytest.mark.xfail(strict=True, reason="files that a requirements file includes are not looked at")
+def test_a_change_in_an_included_requirements_file_is_another_key(content):
+    wanted = ["requirements/production.txt"]
+    keys = {key(requirements=wanted, files={"requirements/production.txt": content, "requirements/base.txt": base}) for base in ("django==5.1", "django==5.2")}
+    assert len(keys) == 2
+
+
+# The commands
+
+
+def commands(files, **fields):
+    return python_env.build_commands(python(**fields), "/v", files, "/c")[0]
+
+
+UV_VENV = [UV, "venv", "--quiet", "--python", "/usr/bin/python3", "/v"]
+UV_SYNC = [UV, "sync", "--frozen", "--no-install-project", "--no-default-groups", "--compile-bytecode"]
+UV_PIP = [UV, "pip", "install", "--quiet", "--compile-bytecode", "--python", "/v/bin/python"]
+
+
+@pytest.mark.parametrize(("fields", "files", "expected"), [
+    ({}, LOCKED, [UV_SYNC]),
+    ({"extras": ["a", "b"], "groups": ["prod"], "options": ["--index-url https://x/simple"]}, LOCKED,
+     [[*UV_SYNC, "--extra", "a", "--extra", "b", "--group", "prod", "--index-url", "https://x/simple"]]),
+    ({"packages": ["gevent==24.1"]}, LOCKED, [UV_SYNC, [*UV_PIP, "gevent==24.1"]]),
+    ({}, {"requirements.txt": ""}, [UV_VENV, [*UV_PIP, "-r", "requirements.txt"]]),
+    ({"interpreter": "/usr/bin/python3.12"}, {"requirements.txt": ""},
+     [[*UV_VENV[:4], "/usr/bin/python3.12", "/v"], [*UV_PIP, "-r", "requirements.txt"]]),
+    ({"requirements": ["b.txt", "a.txt"], "packages": ["gevent"], "options": ["--no-deps"]}, {"a.txt": "", "b.txt": "", **LOCKED},
+     [UV_VENV, [*UV_PIP, "--no-deps", "-r", "a.txt", "-r", "b.txt", "gevent"]]),
+    ({"installer": "pip"}, {"requirements.txt": "", **LOCKED},
+     [["/usr/bin/python3", "-m", "venv", "/v"], ["/v/bin/pip", "install", "--quiet", "-r", "requirements.txt"]]),
+    ({"installer": "pip", "options": ["--prefer-binary"], "packages": ["gevent"]}, {"requirements.txt": ""},
+     [["/usr/bin/python3", "-m", "venv", "/v"], ["/v/bin/pip", "install", "--quiet", "--prefer-binary", "-r", "requirements.txt", "gevent"]]),
+    ({"installer": "pip"}, {}, [["/usr/bin/python3", "-m", "venv", "/v"]]),
+])
+def test_the_commands_that_build_a_venv(fields, files, expected):
+    assert commands(files, **fields) == expected
+
+
+@pytest.mark.parametrize("installer", ["uv", "pip"])
+@pytest.mark.xfail(strict=True, reason="a pyproject.toml that is named in requirements is left out, and the venv stays empty")
+def test_a_pyproject_that_is_named_as_requirements_is_installed_from(installer):
+    assert len(commands({"pyproject.toml": ""}, installer=installer, requirements=["pyproject.toml"])) == 2
+
+
+def test_uv_takes_the_hosts_interpreter_and_never_downloads_one():
+    env = python_env.build_commands(python(interpreter="/usr/bin/python3.12"), "/v", LOCKED, "/c")[1]
+    assert (env["UV_PYTHON"], env["UV_PYTHON_DOWNLOADS"], env["UV_PROJECT_ENVIRONMENT"]) == ("/usr/bin/python3.12", "never", "/v")
+
+
+def test_nothing_is_written_outside_the_cache_and_variables_of_the_user_win():
+    env = python_env.build_commands(python(env={"UV_CACHE_DIR": "/elsewhere", "N": 1}), "/v", LOCKED, "/c")[1]
+    assert (env["HOME"], env["PIP_CACHE_DIR"], env["UV_CACHE_DIR"], env["N"]) == ("/c", "/c/pip", "/elsewhere", "1")
