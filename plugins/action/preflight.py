@@ -9,9 +9,10 @@ import secrets
 import socket
 import time
 
+from ansible import context
 from ansible.errors import AnsibleError, AnsibleUndefinedVariable
 from ansible.plugins.action import ActionBase
-from ansible_collections.quayside.django.plugins.module_utils import preflight
+from ansible_collections.quayside.django.plugins.module_utils import model, preflight
 
 CFG = ("ansible.cfg of your project lacks pipelining or ServerAlive: runs take longer, and one whose connection is cut may hang. "
        "docs/getting-started.md has the lines to copy")
@@ -44,7 +45,7 @@ class ActionModule(ActionBase):
         now = time.gmtime()
         who = os.environ.get("GITHUB_ACTOR") or getpass.getuser()
         run = {"id": f"{time.strftime('%Y%m%d%H%M%S', now)}-{secrets.token_hex(4)}", "stamp": time.strftime("%Y%m%d%H%M%S", now),
-               "who": f"{who}@{socket.gethostname()}"}
+               "who": f"{who}@{socket.gethostname()}", "command": preflight.whole_command(context.CLIARGS.get("extra_vars") or ())}
         return {"changed": False, "warnings": warnings, "ansible_facts": {"django_run": run}}
 
     def _apps(self, task_vars, name, one):
@@ -56,7 +57,11 @@ class ActionModule(ActionBase):
         except AnsibleUndefinedVariable as error:
             return [f"django_apps cannot be read: {reason(error)}. Define it in inventories/{environment}/group_vars/{environment}/ "
                     "(secrets in vault.yml there; docs/getting-started.md tells how to make them)"]
-        return preflight.apps(declared, name, one, environment, allowed)
+        findings = preflight.apps(declared, name, one, environment, allowed)
+        if one and not findings:
+            hosts = [host for host in task_vars["ansible_play_hosts_all"] if host in task_vars["groups"].get("apps", [])]
+            findings = preflight.shared_services(model.choose(model.load(declared), name), hosts)
+        return findings
 
     def _variable(self, task_vars, name, default):
         """Return a variable of this host with everything in it templated."""

@@ -252,7 +252,13 @@ class Deploy:
         uid, gid = host.ids(self.app["user"])
         env = model.release_environment(self.app, self.release, self.record["version"])
         host.write(self.shelf.path(self.release, "env"), env_file.render(env), 0o600, uid, gid)
-        host.write(f"{self.root}/shared/secrets.env", env_file.render(self.options["secrets"]), 0o600, uid, gid)
+        secrets = f"{self.root}/shared/secrets.env"
+        text = env_file.render(self.options["secrets"])
+        with contextlib.suppress(FileNotFoundError), open(secrets, encoding="utf-8") as file:
+            before = file.read()
+            if before != text:
+                host.write(f"{secrets}.before", before, 0o600)  # abandon puts it back: the live release may restart at any time
+        host.write(secrets, text, 0o600, uid, gid)
 
     def fetch(self) -> None:
         """Write the code of the commit, its env and its record."""
@@ -279,9 +285,13 @@ class Deploy:
         """Return the files that the venv may be built from."""
         folder = processes.code_folder(self.app, self.release)
         found = {}
-        for name in {"uv.lock", "pyproject.toml", "requirements.txt", *self.app["python"]["requirements"]}:
-            with contextlib.suppress(OSError), open(f"{folder}/{name}", encoding="utf-8") as file:
-                found[name] = file.read()
+        todo = ["uv.lock", "pyproject.toml", "requirements.txt", *self.app["python"]["requirements"]]
+        while todo:
+            name = todo.pop()
+            if name not in found and not name.startswith(("/", "../")):
+                with contextlib.suppress(OSError), open(f"{folder}/{name}", encoding="utf-8") as file:
+                    found[name] = file.read()
+                    todo += python_env.included(name, found[name]) if not name.endswith((".lock", ".toml")) else []
         missing = [name for name in self.app["python"]["requirements"] if name not in found]
         if missing or not python_env.inputs(self.app["python"], found):
             raise PhaseError(f"{self.record['version']} has no {', '.join(missing) or 'uv.lock and no requirements.txt'}: "
@@ -450,13 +460,13 @@ class Deploy:
     def relieve(self) -> None:
         """In a rollback: the old workers and single processes end, those of the kept release start; nobody waits.
 
-        They have run on this host before. Single processes wait for each other by the lock that they hold.
+        They have run on this host before. systemd itself starts the single ones when the old ones are gone.
         """
-        old = self.old()
-        old.stop(self.record["from"], old.members(self.record["from"], "workers") + old.members(self.record["from"], "singles"), wait=False)
+        old, before = self.old(), self.record["from"]
+        old.stop(before, old.members(before, "workers"), wait=False)
         self.runtime.start(self.release, "workers")
         if self.options["first"]:
-            self.runtime.start(self.release, "singles")
+            old.replace(before, self.release, self.runtime.members(self.release, "singles"))
 
     def retire(self) -> None:
         """Let the old instance end what it has begun; nobody waits for that. Before it, the new singles have to live."""
@@ -484,6 +494,7 @@ class Deploy:
     def write_down(self) -> None:
         """Write down that the release is live, and free the lock."""
         self.store(outcome=releases.GOOD, ended=time.time())
+        host.remove(f"{self.root}/shared/secrets.env.before")
         self.ledger("live", "record", "")
         self.lock.release()
 
@@ -561,6 +572,8 @@ class Deploy:
             return  # refused at the lock: all of it belongs to another run
         self.own("abandon")
         failure = self.options.get("failure") or {}
+        live = self.record.get("from") or self.shelf.live()
+        self.notes.append(f"{self.shelf.record(live).get('version')} serves as before, as {live}" if live else "no release is live")
         if self.release and self.record:
             self.undo()
             self.store(outcome=releases.FAILED, failed=failure.get("phase", ""), reason=failure.get("reason", ""))
@@ -570,6 +583,11 @@ class Deploy:
     def undo(self) -> None:
         """Put the old release back to work and stop the new one."""
         before, old = self.record.get("from", ""), self.old()
+        secrets = f"{self.root}/shared/secrets.env"
+        if os.path.exists(f"{secrets}.before"):
+            with open(f"{secrets}.before", encoding="utf-8") as file:
+                host.write(secrets, file.read(), 0o600, *host.ids(self.app["user"]))
+            host.remove(f"{secrets}.before")
         if self.shelf.live() == self.release:
             if before:
                 self.edge.switch(self.shelf, before)

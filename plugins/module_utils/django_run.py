@@ -35,6 +35,8 @@ def describe(operation, app, state):
     kind = type(operation).__name__
     entry = {"operation": kind, "model": getattr(operation, "model_name", ""), "name": getattr(operation, "name", "")}
     entry["old_name"] = getattr(operation, "old_name", "")
+    if kind == "RenameModel":
+        entry["new_name"] = operation.new_name
     field = getattr(operation, "field", None)
     if field is not None and kind in ("AddField", "AlterField"):
         from django.db.models import NOT_PROVIDED

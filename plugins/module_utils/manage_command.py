@@ -11,6 +11,8 @@ IDLE = {"migrate": "No migrations to apply", "makemigrations": "No changes detec
 
 def reads_only(argv: list[str]) -> bool:
     """Return True for a command that changes nothing, whatever it prints."""
+    if argv[0] == "dumpdata" and any(word.startswith(("-o", "--output")) for word in argv):
+        return False
     return argv[0] in READERS or "--help" in argv or "--dry-run" in argv or (argv[0] == "migrate" and {"--plan", "--check"} & set(argv) != set())
 
 

@@ -24,9 +24,11 @@ def hazards(plan: list[dict]) -> list[str]:
     for migration in plan:
         for operation in migration["operations"]:
             kind = operation["operation"]
-            table = (migration["app"], (operation.get("model") or operation.get("name") or "").lower())
+            table = (migration["app"], (operation.get("model") or operation.get("name") or operation.get("old_name") or "").lower())
             if kind == "CreateModel":
                 made.add((migration["app"], operation["name"].lower()))
+            if kind == "RenameModel" and table in made:
+                made.add((migration["app"], operation.get("new_name", "").lower()))
             if kind not in BREAKS or table in made:
                 continue
             if kind in ("AddField", "AlterField") and not operation.get("required"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import re
+import shlex
 from collections.abc import Mapping
 from urllib.parse import quote
 
@@ -219,7 +220,20 @@ def validate(app: dict) -> tuple[list[str], dict]:
     if unknown:
         return unknown, {}
     result = ArgumentSpecValidator(SPEC).validate(app)
-    return list(result.error_messages), result.validated_parameters
+    return list(result.error_messages) or unreadable(result.validated_parameters), result.validated_parameters
+
+
+def unreadable(app: dict) -> list[str]:
+    """Return a finding for each command that is empty or that no shell could read."""
+    found = []
+    for label, command in [(f"processes[{process['name']}]", process["command"]) for process in app["processes"] or []] + \
+                          [(f"commands[{command['name'] or number}]", command["manage"]) for number, command in enumerate(app["commands"] or [])]:
+        try:
+            if not shlex.split(command):
+                found.append(f"{label}: its command is empty")
+        except ValueError as error:
+            found.append(f"{label}: {command!r} cannot be read as a shell line: {error}")
+    return found
 
 
 def unknown_keys(value: dict, spec: dict, prefix: str):
@@ -254,7 +268,7 @@ def derive(app: dict) -> dict:
     app["health"]["host"] = app["health"]["host"] or app["canonical"] or (app["domains"] or ["localhost"])[0]
     app["scheme"] = "http" if app["tls"]["mode"] == "none" else "https"
     app["url"] = f"{app['scheme']}://{app['canonical'] or app['domains'][0]}/" if app["domains"] else ""
-    app["secrets"] = {key: env_file.text(value) for key, value in app["secrets"].items()}
+    app["secrets"] = {key: value if isinstance(value, (dict, list)) else env_file.text(value) for key, value in app["secrets"].items()}
     return app
 
 
@@ -319,7 +333,7 @@ def inspect_processes(app: dict) -> list[str]:
         if process["name"] in names:
             found.append(f"{label}: two processes have this name")
         names.add(process["name"])
-        if process["workers"] != "auto" and not process["workers"].isdigit():
+        if process["workers"] != "auto" and not re.match(r"^0*[1-9][0-9]*\Z", process["workers"]):
             found.append(f"{label}: workers is a number or auto, not {process['workers']!r}")
         if process["count"] < 1 or (process["count"] > 1 and (process["single"] or process["socket"])):
             found.append(f"{label}: count is for processes that serve no HTTP and are not single; for more of this one raise workers")
@@ -327,9 +341,13 @@ def inspect_processes(app: dict) -> list[str]:
             found.append(f"{label}: celery needs to know the app: celery -A <package> {process['kind']}")
         if process["kind"] == "worker" and {"-B", "--beat"} & set(process["command"].split()):
             found.append(f"{label}: a worker with --beat would run beat twice during a deploy: give beat a process of its own")
+        if process["kind"] == "worker" and processes.given(shlex.split(process["command"]), ("-n", "--hostname")):
+            found.append(f"{label}: its node name is how a deploy finds the worker: leave out -n and --hostname")
         if process["route"] and not process["socket"]:
             found.append(f"{label}: it has a route but does not listen on $SOCKET")
         found += env_findings(process["env"], f"{label}.env")
+    units = [processes.unit_name(app, process, copy) for process in app["processes"] for copy in processes.copies(process)]
+    found += [f"processes: two have the unit {unit}" for unit in sorted({unit for unit in units if units.count(unit) > 1})]
     routes = [process["route"] for process in app["processes"] if process["route"]]
     if app["edge"] != "none" and "/" not in routes:
         found.append("processes: none has route: / (a server named web has it by itself)")
@@ -418,8 +436,9 @@ def is_address(domain: str) -> bool:
 
 def environment(app: dict) -> dict:
     """Return the variables of every process that are no secret; what the release decides is added by ``release_environment``."""
-    origins = [f"{app['scheme']}://{domain}" for domain in app["domains"]]
-    env = {"DJANGO_SETTINGS_MODULE": app["settings"], "ALLOWED_HOSTS": ",".join(app["domains"] or ["localhost"]),
+    hosts = [f"[{domain}]" if ":" in domain else domain for domain in app["domains"]]
+    origins = [f"{app['scheme']}://{host}" for host in hosts]
+    env = {"DJANGO_SETTINGS_MODULE": app["settings"], "ALLOWED_HOSTS": ",".join(host.removeprefix("*") for host in hosts or ["localhost"]),
            "CSRF_TRUSTED_ORIGINS": ",".join(origins), "STATIC_URL": app["static"]["url"], "MEDIA_URL": app["media"]["url"],
            "MEDIA_ROOT": f"{app['root']}/shared/media", "PYTHONUNBUFFERED": "1"}
     if app["database"]["engine"] == "postgresql":

@@ -59,3 +59,26 @@ def apps(declared, name: str, one: bool, environment: str, allowed: list) -> lis
     except model.ModelError as error:
         return list(error.findings)
     return [finding for app in loaded for finding in debug(app, environment, allowed)]
+
+
+def shared_services(app: dict, hosts: list[str]) -> list[str]:
+    """Return a finding when an app that runs on several hosts would have a database or a Redis of its own on each."""
+    found = []
+    for field, engine, secret in (("database", "postgresql", "DATABASE_URL"), ("cache", "redis", "CACHE_URL, SESSION_URL and CELERY_BROKER_URL")):
+        if len(hosts) > 1 and app[field]["engine"] == engine:
+            found.append(f"app {app['name']}: {field}.engine {engine} would be one on each of {', '.join(hosts)}, and what runs once runs on the first only: "
+                         f"set {field}.engine: external and give {secret} in secrets, or add --limit {hosts[0]}")
+    return found
+
+
+def whole_command(extra_vars) -> str:
+    """Return the command of ``-e command="migrate --plan"`` whole, from the texts that were given with -e.
+
+    Ansible reads such a text as key=value pairs: it would keep the first word, so that ``migrate --plan`` would migrate.
+    """
+    for text in extra_vars:
+        name, sign, value = str(text).strip().partition("=")
+        if name == "command" and sign:
+            value = value.strip()
+            return value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" else value
+    return ""

@@ -28,9 +28,10 @@ def kind(command: str) -> str:
     first = words[0].rsplit("/", 1)[-1] if words else ""
     if first in HTTP_SERVERS:
         return "http"
-    if first == "celery" and "worker" in words:
+    rest = [word for before, word in zip(words, words[1:]) if before not in ("-A", "--app")]  # the project may be called so
+    if first == "celery" and "worker" in rest:
         return "worker"
-    if first == "celery" and "beat" in words:
+    if first == "celery" and "beat" in rest:
         return "beat"
     return "other"
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import posixpath
 import re
 
 UV = "/opt/quayside/uv/bin/uv"
 REQUIRES = re.compile(r'^\s*requires-python\s*=\s*["\']([^"\']*)["\']', re.M)
+INCLUDE = re.compile(r"^\s*(?:-r|--requirement|-c|--constraint)[\s=]*([^\s#;]+)", re.M)
 CLAUSE = re.compile(r"^(===|==|~=|!=|<=|>=|<|>)\s*([0-9]+(?:\.[0-9]+)*)(\.\*)?$")
 
 
@@ -54,6 +56,22 @@ def inputs(python: dict, files: dict) -> dict:
     return {name: files[name] for name in chosen if name in files}
 
 
+def included(name: str, text: str) -> list[str]:
+    """Return the files that a requirements file names with -r or -c, as paths under the app's root."""
+    return [posixpath.normpath(posixpath.join(posixpath.dirname(name), found)) for found in INCLUDE.findall(text)]
+
+
+def everything(python: dict, files: dict) -> dict:
+    """Return ``inputs``, and the files that they include."""
+    found, todo = {}, list(inputs(python, files))
+    while todo:
+        name = todo.pop()
+        if name in files and name not in found:
+            found[name] = files[name]
+            todo += included(name, files[name]) if name not in ("uv.lock", "pyproject.toml") else []
+    return found
+
+
 def locked(python: dict, names) -> bool:
     """Return True when the venv comes from uv.lock."""
     return python["installer"] == "uv" and "uv.lock" in names and not python["requirements"]
@@ -61,7 +79,7 @@ def locked(python: dict, names) -> bool:
 
 def key(python: dict, version: str, files: dict) -> str:
     """Return the name of the venv: a hash of the interpreter, the installer's options and the files it is built from."""
-    parts = {"python": version, "model": {name: python[name] for name in sorted(python) if name != "env"}, "files": inputs(python, files)}
+    parts = {"python": version, "model": {name: python[name] for name in sorted(python) if name != "env"}, "files": everything(python, files)}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -75,7 +93,8 @@ def build_commands(python: dict, venv: str, files: dict, cache: str) -> tuple[li
            "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1"}
     env.update({name: str(value) for name, value in python["env"].items()})
     options = [word for option in python["options"] for word in option.split()]
-    requirements = [word for name in sorted(inputs(python, files)) if name not in ("uv.lock", "pyproject.toml") for word in ("-r", name)]
+    requirements = [word for name in sorted(inputs(python, files)) if python["requirements"] or name not in ("uv.lock", "pyproject.toml")
+                    for word in ("-r", name)]
     wanted = requirements + python["packages"]
     target = ["--python", f"{venv}/bin/python"]
     if python["installer"] == "pip":

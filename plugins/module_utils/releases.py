@@ -116,8 +116,12 @@ class Shelf:
 
     def note(self, entry: dict) -> None:
         """Write one line into the ledger, so that it survives a power loss."""
-        with open(f"{self.root}/ledger.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps(entry, sort_keys=True) + "\n")
+        line = json.dumps(entry, sort_keys=True) + "\n"
+        with open(f"{self.root}/ledger.jsonl", "ab+") as file:
+            end = file.seek(0, os.SEEK_END)
+            if end and file.seek(end - 1) and file.read(1) != b"\n":
+                line = "\n" + line  # a power loss has torn the last one
+            file.write(line.encode())
             file.flush()
             os.fsync(file.fileno())
 

@@ -225,6 +225,14 @@ class Systemd:
             host.systemctl("stop", *([] if wait else ["--no-block"]), "--", *wanted, check=False, timeout=drain)
             host.systemctl("reset-failed", "--", *wanted, check=False)
 
+    def replace(self, old: str, new: str, wanted: list[str]) -> None:
+        """Start units when a release's single processes are gone, in the background, where it goes on without whoever asked for it."""
+        gone = self.members(old, "singles")
+        steps = [f"systemctl stop -- {' '.join(gone)}"] * bool(gone) + [f"systemctl start -- {' '.join(wanted)}"] * bool(wanted)
+        if steps:
+            host.run(["systemd-run", "--quiet", "--collect", "--no-block", f"--unit={self.app['name']}-replace-{new}", "--service-type=oneshot", "--",
+                      "/bin/sh", "-c", "; ".join(steps)])
+
     def drained(self, release: str, timeout: float = 5.0) -> None:
         """Wait until no connection is queued at a release's sockets: such a one would be lost when its server stops."""
         empty, deadline = 0, time.monotonic() + timeout

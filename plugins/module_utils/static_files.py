@@ -7,7 +7,7 @@ import os
 import re
 
 # Django's manifest storage puts 12 hex digits before the suffix, webpack 8 to 20; vite puts 8 of base64url after a dash.
-HASHED = re.compile(r"(\.[0-9a-f]{8,32}\.[a-z0-9.]+|-(?=[A-Za-z_-]*[0-9A-Z])[A-Za-z0-9_-]{8}\.[a-z0-9.]+)$")
+HASHED = re.compile(r"(\.[0-9a-f]{8,32}\.[A-Za-z0-9.]+|\.[0-9a-f]{12}|-(?=[A-Za-z_-]*[0-9A-Z])[A-Za-z0-9_-]{8}\.[A-Za-z0-9.]+)$")
 
 
 def hashed(folder: str) -> set:

@@ -44,7 +44,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 ansible_facts:
-  description: C(django_run) with C(id), C(who) and C(stamp) of this run.
+  description: C(django_run) with C(id), C(who) and C(stamp) of this run, and C(command), the whole text of C(-e command=…).
   type: dict
   returned: success
 warnings:

@@ -49,6 +49,5 @@ def test_a_plan_is_told_from_an_empty_one(output, planned):
 
 
 @pytest.mark.parametrize("command", ["dumpdata books -o books.json", "dumpdata --output=books.json"])
-@pytest.mark.xfail(strict=True, reason="dumpdata into a file runs in check mode, and changed is false")
 def test_dumpdata_into_a_file_changes_something(command):
     assert not manage_command.reads_only(shlex.split(command))

@@ -32,7 +32,6 @@ def test_the_kind_of_a_command(command, kind):
     assert processes.kind(command) == kind
 
 
-@pytest.mark.xfail(strict=True, reason="the word worker may be the project's name")
 def test_a_beat_of_a_project_called_worker_is_a_beat():
     assert processes.kind("celery -A worker beat") == "beat"
 

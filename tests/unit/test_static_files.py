@@ -96,6 +96,5 @@ def test_a_file_that_somebody_put_there_stays(folder):
 
 
 @pytest.mark.parametrize("name", ["a.0123456789ab.JPG", "LICENSE.0123456789ab"])
-@pytest.mark.xfail(strict=True, reason="Django keeps a suffix in capitals, and hashes files without one")
 def test_django_hashes_these_too(name):
     assert static_files.HASHED.search(name)

@@ -36,9 +36,14 @@ def test_an_app_has_a_template_for_each_copy_and_one_unit_for_the_whole():
     assert units.template_names(shop()) == ["shop-web", "shop-worker-1", "shop-worker-2", "shop-beat"]
 
 
-@pytest.mark.parametrize(("singles", "names"), [(True, ["web", "worker-1", "worker-2", "beat"]), (False, ["web", "worker-1", "worker-2"])])
-def test_an_instance_is_the_units_of_one_release(singles, names):
-    assert units.instance(shop(), RELEASE, singles) == [f"shop-{name}@{RELEASE}.service" for name in names]
+@pytest.mark.parametrize(("wanted", "names"), [
+    (lambda process: True, ["web", "worker-1", "worker-2", "beat"]),
+    (lambda process: not process["single"], ["web", "worker-1", "worker-2"]),
+    (lambda process: process["kind"] == "worker", ["worker-1", "worker-2"]),
+    (lambda process: False, []),
+])
+def test_an_instance_is_the_units_of_one_release(wanted, names):
+    assert units.instance(shop(), RELEASE, wanted) == [f"shop-{name}@{RELEASE}.service" for name in names]
 
 
 def test_every_unit_says_whose_it_is_in_its_first_line():

@@ -37,7 +37,8 @@ def test_which_of_two_apps(server):
 
 
 def test_an_unknown_version(server):
-    refused(server.deploy("v77", ok=False), "has no branch, tag or commit 'v77'", "did you mean")
+    refused(server.deploy("v77", ok=False), "has no branch, tag or commit 'v77'", "there are", "v4")
+    refused(server.deploy("badmigraton", ok=False), "did you mean badmigration?")
 
 
 def test_an_option_as_a_version(server):
