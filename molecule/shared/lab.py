@@ -2,23 +2,25 @@
 """What the scenarios share: playbooks as a user runs them, a server seen from outside and from inside, and load on a site."""
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import pathlib
 import re
 import shlex
+import socket
+import ssl
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 
 import testinfra
 import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(sys.executable).parent
-NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+UNVERIFIED = ssl.create_default_context()
+UNVERIFIED.check_hostname, UNVERIFIED.verify_mode = False, ssl.CERT_NONE
 
 
 class Run:
@@ -88,23 +90,26 @@ class Server:
         pathlib.Path("~/.ssh").expanduser().mkdir(mode=0o700, exist_ok=True)
         return testinfra.get_host(f"ssh://deploy@{self.address}:7822", ssh_config=str(config), sudo=True)
 
-    def get(self, path: str, host: str = "", data=None, timeout: float = 10) -> tuple[int, dict, bytes]:
-        """Return status, headers and body of a request from outside; status 0 when nothing answered."""
-        request = urllib.request.Request(self.url + path, data=data if data is None or isinstance(data, bytes) else json.dumps(data).encode())
-        request.add_header("Host", host or self.address)
-        if data is not None:
-            request.add_header("Content-Type", "application/json")
+    def get(self, path: str, host: str = "", data=None, timeout: float = 10, tls: bool = False) -> tuple[int, dict, bytes]:
+        """Return status, headers and body of a request from outside; status 0 when nothing answered. No redirect is followed."""
+        name = host or self.address
+        headers = {"Host": name} | ({} if data is None else {"Content-Type": "application/json"})
+        connection = http.client.HTTPConnection(self.address, timeout=timeout)
         try:
-            with NO_PROXY.open(request, timeout=timeout) as answer:
-                return answer.status, dict(answer.headers), answer.read()
-        except urllib.error.HTTPError as error:
-            return error.code, dict(error.headers), error.read()
-        except OSError:
+            connection.sock = socket.create_connection((self.address, 443 if tls else 80), timeout)
+            if tls:
+                connection.sock = UNVERIFIED.wrap_socket(connection.sock, server_hostname=name)
+            connection.request("GET" if data is None else "POST", path, None if data is None else json.dumps(data), headers)
+            answer = connection.getresponse()
+            return answer.status, dict(answer.headers), answer.read()
+        except (OSError, http.client.HTTPException):
             return 0, {}, b""
+        finally:
+            connection.close()
 
-    def json(self, path: str, host: str = "", data=None):
+    def json(self, path: str, host: str = "", data=None, tls: bool = False):
         """Return the JSON of a good answer."""
-        status, _headers, body = self.get(path, host, data)
+        status, _headers, body = self.get(path, host, data, tls=tls)
         assert 200 <= status < 300, f"{path}: {status} {body[:300]!r}"
         return json.loads(body)
 

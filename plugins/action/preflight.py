@@ -9,6 +9,7 @@ import secrets
 import socket
 import time
 
+from ansible import constants as C
 from ansible import context
 from ansible.errors import AnsibleError, AnsibleUndefinedVariable
 from ansible.plugins.action import ActionBase
@@ -74,15 +75,14 @@ class ActionModule(ActionBase):
         hosts = {name: {"environment": self._templar.template(values.get("django_environment", "")), "groups": values.get("group_names", [])}
                  for name, values in everyone.items()}
         findings = preflight.environments(hosts, list(task_vars["groups"]), list(task_vars.get("ansible_inventory_sources") or []))
+        if findings:
+            return findings
         targets = {name: {"address": self._templar.template(everyone[name].get("ansible_host", name)), "port": everyone[name].get("ansible_port"),
                           "connection": everyone[name].get("ansible_connection", "")}
                    for name in task_vars["ansible_play_hosts_all"] if not everyone[name].get("django_allow_localhost")}
-        return findings + ([] if allow_localhost else preflight.local(targets))
+        return [] if allow_localhost else preflight.local(targets)
 
     def _well_configured(self):
-        """Return True when the connection is set up as docs/getting-started.md asks for."""
-        plugin = self._connection
-        try:
-            return bool(plugin.get_option("pipelining")) and "ServerAlive" in (plugin.get_option("ssh_args") or "")
-        except KeyError:
-            return True
+        """Return True when the ssh connection is set up as docs/getting-started.md asks for."""
+        options = C.config.get_plugin_options("connection", "ssh")
+        return bool(options.get("pipelining")) and "ServerAlive" in (options.get("ssh_args") or "")

@@ -7,6 +7,7 @@ import os
 from ansible_collections.quayside.django.plugins.module_utils import model
 
 LOCAL = ("localhost", "127.0.0.1", "::1")
+HOSTS = ("hosts.yml", "hosts.yaml", "hosts.ini", "hosts")
 TRUE = ("1", "true", "yes", "on")
 
 
@@ -17,6 +18,10 @@ def environments(hosts: dict, groups: list, sources: list) -> list[str]:
     a file in the folder of its environment.
     """
     found = []
+    for path in sources:
+        inside = within(path)
+        if inside:
+            return [f"-i {path} is a folder of environments ({', '.join(inside)}), and a run is for one of them: -i {path.rstrip('/')}/{inside[0]}"]
     named = sorted({str(host["environment"]) for host in hosts.values() if host["environment"]})
     folders = {os.path.basename(path.rstrip("/")) if os.path.isdir(path) else os.path.basename(os.path.dirname(os.path.abspath(path)))
                for path in sources}
@@ -31,6 +36,13 @@ def environments(hosts: dict, groups: list, sources: list) -> list[str]:
         elif named[0] not in host["groups"]:
             found.append(f"host {name}: it is not in the group {named[0]}, which holds all hosts of the environment: add it in hosts.yml")
     return found
+
+
+def within(path: str) -> list[str]:
+    """Return the environments in a folder that is no inventory itself but holds some."""
+    if not os.path.isdir(path) or any(os.path.exists(os.path.join(path, name)) for name in HOSTS):
+        return []
+    return sorted(name for name in os.listdir(path) if any(os.path.exists(os.path.join(path, name, file)) for file in HOSTS))
 
 
 def local(hosts: dict) -> list[str]:

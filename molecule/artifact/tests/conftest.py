@@ -43,7 +43,7 @@ class Project:
     """A user's folder with an ansible.cfg, an inventory and the installed collection."""
 
     def __init__(self, folder: pathlib.Path, programs: pathlib.Path):
-        self.folder, self.programs, self.env = folder, programs, outside()
+        self.folder, self.env, self.said = folder, outside(), {}
         # The user's own ~/.ansible could hold the collection too.
         self.env.update(PATH=f"{programs}{os.pathsep}{self.env['PATH']}", ANSIBLE_HOME=str(folder / ".home"), NO_COLOR="1", ANSIBLE_NOCOLOR="1")
 
@@ -56,8 +56,10 @@ class Project:
         return Run(done, 0)
 
     def play(self, name: str, *words: str, ok: bool = True) -> Run:
-        """Run a playbook of the collection by its name."""
-        return self.run("ansible-playbook", f"quayside.django.{name}", "-i", "inventory", *words, ok=ok)
+        """Run a playbook of the collection by its name, and keep what it said."""
+        run = self.run("ansible-playbook", f"quayside.django.{name}", "-i", "inventory", *words, ok=ok)
+        self.said[" ".join((name, *words))] = run.out
+        return run
 
 
 @pytest.fixture(scope="session")

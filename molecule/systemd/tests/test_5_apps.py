@@ -19,16 +19,24 @@ def fails(server, user, command):
 @pytest.mark.proves("2.13")
 def test_the_second_app_is_served_under_its_name_from_another_root(server):
     server.deploy("v1", app="annex")
-    answer = server.json("/healthz/", host=HOST)
+    answer = server.json("/healthz/", host=HOST, tls=True)
     assert answer["version"] == "v1"
     assert answer["release"] in server.inside("readlink /var/www/annex/backend/live")
+
+
+@pytest.mark.proves("2.59", "4.02")
+def test_tls_ends_at_the_edge_and_plain_requests_are_sent_there(server):
+    status, headers, _body = server.get("/api/books/?page=2", host=HOST)
+    assert status == 301
+    assert headers["Location"] == f"https://{HOST}/api/books/?page=2"
+    assert server.get("/", host="nobody.example.com", tls=True)[0] == 0
 
 
 def test_a_deploy_of_one_leaves_the_other_alone(server):
     before = server.inside("readlink /opt/bookshop/live; systemctl show -p MainPID --value 'bookshop-web@*'")
     server.deploy("v2", app="annex")
     assert server.inside("readlink /opt/bookshop/live; systemctl show -p MainPID --value 'bookshop-web@*'") == before
-    assert server.json("/healthz/", host=HOST)["version"] == "v2"
+    assert server.json("/healthz/", host=HOST, tls=True)["version"] == "v2"
 
 
 @pytest.mark.parametrize("app", RELEASE)
