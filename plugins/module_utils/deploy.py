@@ -254,10 +254,9 @@ class Deploy:
         host.write(self.shelf.path(self.release, "env"), env_file.render(env), 0o600, uid, gid)
         secrets = f"{self.root}/shared/secrets.env"
         text = env_file.render(self.options["secrets"])
-        with contextlib.suppress(FileNotFoundError), open(secrets, encoding="utf-8") as file:
-            before = file.read()
-            if before != text:
-                host.write(f"{secrets}.before", before, 0o600)  # abandon puts it back: the live release may restart at any time
+        before = host.text(secrets)
+        if before and before != text:
+            host.write(f"{secrets}.before", before, 0o600)  # abandon puts it back: the live release may restart at any time
         host.write(secrets, text, 0o600, uid, gid)
 
     def fetch(self) -> None:
@@ -585,8 +584,7 @@ class Deploy:
         before, old = self.record.get("from", ""), self.old()
         secrets = f"{self.root}/shared/secrets.env"
         if os.path.exists(f"{secrets}.before"):
-            with open(f"{secrets}.before", encoding="utf-8") as file:
-                host.write(secrets, file.read(), 0o600, *host.ids(self.app["user"]))
+            host.write(secrets, host.text(f"{secrets}.before"), 0o600, *host.ids(self.app["user"]))
             host.remove(f"{secrets}.before")
         if self.shelf.live() == self.release:
             if before:

@@ -87,6 +87,13 @@ def write(path: str, text: str, mode: int = 0o644, owner: int = 0, group: int = 
     return True
 
 
+def text(path: str) -> str:
+    """Return the text of a file, empty when there is none."""
+    with contextlib.suppress(OSError), open(path, encoding="utf-8") as file:
+        return file.read()
+    return ""
+
+
 def folder(path: str, mode: int, owner: int = 0, group: int = 0) -> bool:
     """Make sure that ``path`` is a folder with this owner and mode; return True when something changed."""
     made = not os.path.isdir(path)

@@ -24,7 +24,8 @@ PROCESS = {
     "command": {"type": "str", "required": True, "description": [
         "What it runs, as a shell line inside the app's folder and venv. Where the first word is gunicorn, uvicorn, hypercorn, daphne, "
         "granian or celery, the flags that it needs and that are not given are added (socket, workers, node name, beat's schedule).",
-        "Any other command uses C($SOCKET), C($RELEASE), C($PROCESS) and C($COPY)."]},
+        "Any other command uses C($SOCKET), C($RELEASE), C($PROCESS) and C($COPY). What it prints goes to the journal; files in C($LOGS), "
+        "which is shared/logs, are rotated."]},
     "workers": {"type": "str", "default": "auto", "description": [
         "Workers of a server, or the concurrency of a celery worker. C(auto): 2 x cores + 1, capped by the host's memory; "
         "for celery its own default of one per core."]},
@@ -440,7 +441,7 @@ def environment(app: dict) -> dict:
     origins = [f"{app['scheme']}://{host}" for host in hosts]
     env = {"DJANGO_SETTINGS_MODULE": app["settings"], "ALLOWED_HOSTS": ",".join(host.removeprefix("*") for host in hosts or ["localhost"]),
            "CSRF_TRUSTED_ORIGINS": ",".join(origins), "STATIC_URL": app["static"]["url"], "MEDIA_URL": app["media"]["url"],
-           "MEDIA_ROOT": f"{app['root']}/shared/media", "PYTHONUNBUFFERED": "1"}
+           "MEDIA_ROOT": f"{app['root']}/shared/media", "LOGS": f"{app['root']}/shared/logs", "PYTHONUNBUFFERED": "1"}
     if app["database"]["engine"] == "postgresql":
         env.update(DATABASE_HOST="127.0.0.1", DATABASE_PORT="5432", DATABASE_NAME=app["database"]["name"],
                    DATABASE_USER=app["database"]["user"])

@@ -51,9 +51,7 @@ class Systemd:
         """Return file name -> (text before, text after) of the units that ``install`` would change."""
         found = {}
         for name, text in units.files(self.app).items():
-            before = ""
-            with contextlib.suppress(OSError), open(f"{UNITS}/{name}", encoding="utf-8") as file:
-                before = file.read()
+            before = host.text(f"{UNITS}/{name}")
             if before != text:
                 found[name] = (before, text)
         return found

@@ -91,3 +91,12 @@ def instance(app: dict, release: str, wanted) -> list[str]:
     """Return the units of those processes of an instance for which ``wanted`` is true."""
     return [f"{processes.unit_name(app, process, copy)}@{release}.service" for process in app["processes"] if wanted(process)
             for copy in processes.copies(process)]
+
+
+def logrotate(app: dict) -> str:
+    """Return the logrotate rule for the log files that an app writes into shared/logs by itself; the journal needs none.
+
+    copytruncate: the programs keep their files open, and none of them has to be told.
+    """
+    return (f"{mark(app)}\n{app['root']}/shared/logs/*.log {{\n    su {app['user']} {app['user']}\n    daily\n    rotate 14\n    maxsize 50M\n"
+            "    compress\n    delaycompress\n    missingok\n    notifempty\n    copytruncate\n}\n")

@@ -9,7 +9,7 @@ module: app_root
 short_description: The folders and units that an app has before any release
 version_added: 0.1.0
 description:
-  - Makes the app's root with its folders, and the units that its releases run as. Nothing is started or stopped.
+  - Makes the app's root with its folders, the units that its releases run as, and the rotation of its log files. Nothing is started or stopped.
   - The root and C(releases/) belong to root and let others pass, not look; only C(shared/), C(venvs/) and C(cache/) belong to the app.
 extends_documentation_fragment:
   - quayside.django.app
@@ -37,7 +37,7 @@ folders:
   elements: str
   returned: success
 units:
-  description: Names of the unit files that were written.
+  description: Names of the unit files that were written, and the path of the rotation's file when that was.
   type: list
   elements: str
   returned: success
@@ -50,6 +50,7 @@ import stat
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quayside.django.plugins.module_utils import host, releases
 from ansible_collections.quayside.django.plugins.module_utils.deploy import RUNTIMES
+from ansible_collections.quayside.django.plugins.module_utils.units import logrotate
 
 
 def wanted_folders(app: dict, uid: int, gid: int) -> dict:
@@ -61,6 +62,7 @@ def wanted_folders(app: dict, uid: int, gid: int) -> dict:
         f"{root}/static": (0o755, 0, 0),
         f"{root}/shared": (0o711, uid, gid),
         f"{root}/shared/media": (0o2750, uid, app["edge_group"]),
+        f"{root}/shared/logs": (0o750, uid, gid),
         f"{root}/venvs": (0o755, uid, gid),
         f"{root}/cache": (0o750, uid, gid),
     }
@@ -93,11 +95,17 @@ def main() -> None:
         uid = gid = -1
     wanted = wanted_folders(app, uid, gid)
     folders, units = outdated_folders(wanted), runtime.outdated()
+    rotation, rotated = f"/etc/logrotate.d/{app['name']}", logrotate(app)
+    before = host.text(rotation)
+    if before != rotated:
+        units[rotation] = (before, rotated)
     diff = [{"before_header": path, "after_header": path, "before": "", "after": f"folder with mode {wanted[path][0]:o}\n"} for path in folders]
     diff += [{"before_header": name, "after_header": name, "before": before, "after": after} for name, (before, after) in units.items()]
     if not module.check_mode:
         for path in folders:
             host.folder(path, *wanted[path])
+        if rotation in units:
+            host.write(rotation, rotated)
         if units:
             runtime.install()
     module.exit_json(changed=bool(folders or units), folders=folders, units=sorted(units), diff=diff)

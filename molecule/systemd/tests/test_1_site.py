@@ -95,6 +95,35 @@ def test_the_web_process_listens_on_a_socket_that_only_the_edge_reaches(server):
     assert "denied" in refused.lower() or "couldn't connect" in refused.lower() or "could not connect" in refused.lower(), refused
 
 
+@pytest.mark.proves("2.79")
+def test_the_celery_worker_has_the_declared_concurrency(server):
+    children = server.inside("systemctl show -p MainPID --value bookshop-worker-1@$(basename $(readlink /opt/bookshop/live)) | xargs pgrep -P | wc -l")
+    assert children == "2"
+
+
+@pytest.mark.proves("2.06", "2.35", "2.50", "2.51")
+def test_the_edges_site_is_valid_linked_and_the_apps_name(server):
+    assert "test is successful" in server.inside("nginx -t 2>&1")
+    assert server.inside("ls /etc/nginx/sites-available /etc/nginx/sites-enabled | grep -c bookshop") == "2"
+
+
+@pytest.mark.proves("2.05")
+def test_it_is_served_under_its_address_alone(server):
+    assert server.get("/healthz/", host=server.address)[0] == 200
+
+
+@pytest.mark.proves("2.33", "2.41")
+def test_static_files_belong_to_the_app_and_the_edge_reads_them(server):
+    assert server.inside("stat -Lc '%U %G %a' /opt/bookshop/live/static") == "bookshop www-data 2750"
+    assert server.inside("runuser -u www-data -- find /opt/bookshop/live/static/ -name '*.css' | head -1")
+
+
+@pytest.mark.proves("2.39", "2.40", "2.46", "2.32")
+def test_several_django_apps_are_migrated_in_order(server):
+    assert server.inside("runuser -u postgres -- psql -qAt bookshop -c \"select count(distinct app) from django_migrations where app in "
+                         "('books', 'jobs', 'pages')\"") == "3"
+
+
 @pytest.mark.proves("2.11", "2.74")
 def test_three_workers_serve(server):
     workers = server.inside("systemctl show -p ControlGroup --value bookshop-web@$(basename $(readlink /opt/bookshop/live)) | "

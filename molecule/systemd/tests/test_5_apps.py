@@ -66,3 +66,36 @@ def test_neither_reaches_the_others_database(server, app):
 def test_neither_reaches_the_others_redis(server):
     assert "ermission denied" in fails(server, "annex", "redis-cli -s /run/redis-bookshop/redis.sock ping")
     assert "NOAUTH" in server.inside("runuser -u bookshop -- redis-cli -p 6379 ping")
+
+
+@pytest.mark.proves("2.78")
+def test_workers_are_twice_the_cores_and_one(server):
+    pids = server.inside("systemctl show -p MainPID --value annex-web@$(basename $(readlink /var/www/annex/backend/live)) | xargs pgrep -P | wc -l")
+    assert int(pids) == 2 * int(server.inside("nproc")) + 1
+
+
+@pytest.mark.proves("2.43", "2.65")
+def test_log_files_of_an_app_are_rotated_without_losing_a_line(server):
+    folder = "/var/www/annex/backend/shared/logs"
+    for number in range(5):
+        server.json(f"/healthz/?before={number}", host=HOST, tls=True)
+    server.inside("logrotate --force /etc/logrotate.d/annex")
+    for number in range(5):
+        server.json(f"/healthz/?after={number}", host=HOST, tls=True)
+    for word in ("before", "after"):
+        found = server.inside(f"cat {folder}/gunicorn_access.log* | grep -c 'healthz/?{word}='")
+        assert found == "5", word
+    assert "before" not in server.inside(f"cat {folder}/gunicorn_access.log")
+    assert server.inside(f"ls {folder}/gunicorn_error.log")
+
+
+@pytest.mark.proves("2.31")
+def test_the_venvs_are_whole(server):
+    for venv in server.inside("ls -d /var/www/annex/backend/venvs/*").splitlines():
+        assert "No broken requirements" in server.inside(f"{venv}/bin/python -m pip check")
+
+
+@pytest.mark.proves("2.37")
+def test_neither_code_nor_backups_nor_env_files_are_served(server):
+    for path in ("/.git/config", "/.env", "/env", "/static/../env", "/backups/db.sql", "/.env.production"):
+        assert server.get(path, host=HOST, tls=True)[0] in (400, 403, 404), path
