@@ -63,6 +63,14 @@ class Server:
         """Deploy a version of an app."""
         return self.play("deploy", "-e", f"django_app={app}", "-e", f"version={version}", *words, **options)
 
+    def changed_app(self, change) -> str:
+        """Return the path of a file for -e @PATH with the inventory's first app, changed by a function."""
+        app = yaml.safe_load((self.inventory / "group_vars" / self.environment / "main.yml").read_text())["django_apps"][0]
+        change(app)
+        path = ROOT / ".cache" / f"apps-{self.environment}-{self.name}.yml"
+        path.write_text(yaml.safe_dump({"django_apps": [app]}))
+        return str(path)
+
     def inside(self, command: str, check: bool = True) -> str:
         """Return what a root shell on the server prints; it needs no sshd."""
         done = subprocess.run([str(ROOT / "scripts/lab"), "ssh", self.name, "bash", "-c", command], check=False, capture_output=True, text=True,

@@ -34,6 +34,7 @@ RUNTIMES = {"systemd": Systemd}
 PHASES = ("lock", "resolve", "choose", "fetch", "copy", "build", "migrate", "start", "probe", "workers", "quiet", "switch",
           "verify", "hand_over", "join", "relieve", "prune", "retire", "record", "abandon")
 
+INODES = 10000  # the bookshop's venv has 6800 files
 METHODS = {"lock": "take_lock", "record": "write_down"}  # phases whose name is that of an attribute
 
 
@@ -185,14 +186,16 @@ class Deploy:
         self.record["python"] = version
 
     def check_disk(self) -> None:
-        """Raise PhaseError when the disk has no room for a release."""
-        disk = os.statvfs(self.root)
-        free = disk.f_bavail * disk.f_frsize // 2**20
-        if free < self.app["disk"]:
-            raise PhaseError(f"{self.root} has {free} MiB free, and a release needs {self.app['disk']} (disk in the app model): "
-                             f"remove something, or lower keep ({self.app['keep']} releases)", look=f"df -h {self.root}; du -xhd1 {self.root}")
-        if disk.f_files and disk.f_favail < 20000:
-            raise PhaseError(f"{self.root} has only {disk.f_favail} inodes free: remove something", look=f"df -i {self.root}")
+        """Raise PhaseError when a disk has no room for a release."""
+        for path in (f"{self.root}/releases", f"{self.root}/venvs"):
+            disk = os.statvfs(path)
+            free = disk.f_bavail * disk.f_frsize // 2**20
+            if free < self.app["disk"]:
+                raise PhaseError(f"{path} has {free} MiB free, and a release needs {self.app['disk']} (disk in the app model): "
+                                 f"remove something, or lower keep ({self.app['keep']} releases)", look=f"df -h {path}; du -xhd1 {self.root}")
+            if disk.f_files and disk.f_favail < INODES:
+                raise PhaseError(f"{path} has only {disk.f_favail} inodes free, and a release with its venv may need {INODES}: remove something",
+                                 look=f"df -i {path}")
 
     def clear_leftovers(self) -> None:
         """Stop instances that are neither live nor draining: a run that died has started them. Mark their releases failed."""
@@ -470,7 +473,11 @@ class Deploy:
     def retire(self) -> None:
         """Let the old instance end what it has begun; nobody waits for that. Before it, the new singles have to live."""
         if self.record.get("handed"):
-            self.runtime.settled(self.release, self.record["handed"])
+            try:
+                self.runtime.settled(self.release, self.record["handed"])
+            except PhaseError as error:
+                error.phase = "hand_over"
+                raise
         old = self.old()
         if old:
             old.drained(self.record["from"])

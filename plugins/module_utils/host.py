@@ -45,9 +45,9 @@ def systemctl(*words: str, check: bool = True, timeout: float | None = 120) -> s
     return run(["systemctl", *words], check=check, timeout=timeout)
 
 
-def journal(identifier: str, since: float, lines: int = LOG_LINES) -> str:
-    """Return the last lines that a process logged since a time (seconds of the epoch)."""
-    done = run(["journalctl", "-t", identifier, "--since", f"@{since:.0f}", "-n", str(lines), "-o", "cat", "--no-pager"], check=False)
+def journal(unit: str, since: float, lines: int = LOG_LINES) -> str:
+    """Return the last lines that a unit logged since a time (seconds of the epoch)."""
+    done = run(["journalctl", "-u", unit, "--since", f"@{since:.0f}", "-n", str(lines), "-o", "cat", "--no-pager"], check=False)
     return done.stdout
 
 

@@ -146,14 +146,14 @@ class Systemd:
 
     def dead(self, wanted: list[str], since: float) -> str:
         """Return which of the units has died since it was started, and how; empty while all live. Its log is in the error."""
-        shown = host.systemctl("show", "-p", "Id,ActiveState,SubState,Result,NRestarts,ExecMainStatus,SyslogIdentifier,Job", "--", *wanted).stdout
+        shown = host.systemctl("show", "-p", "Id,ActiveState,SubState,Result,NRestarts,ExecMainStatus,Job", "--", *wanted).stdout
         for block in shown.strip().split("\n\n"):
             unit = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
             ended = unit.get("ActiveState") == "inactive" and not unit.get("Job", "").strip("0")  # with a job it has yet to start
             if ended or unit.get("ActiveState") == "failed" or unit.get("SubState") == "auto-restart" or unit.get("NRestarts", "0") != "0":
                 name = unit.get("Id", "")
                 raise host.PhaseError(f"{name.removesuffix('.service')} died at its start ({unit.get('Result')}, status {unit.get('ExecMainStatus')})",
-                                      host.journal(unit.get("SyslogIdentifier", ""), since), f"journalctl -u {name} --no-pager")
+                                      host.journal(name, since), f"journalctl -u {name} --no-pager")
         return ""
 
     def ready(self, release: str, started: float, version: str) -> None:
@@ -173,8 +173,8 @@ class Systemd:
                                       **wanted_answer(self.app, release, version))
             result = http_health.wait([check], deadline=health["timeout"], interval=0.05, alive=alive)
             if not result.ok:
-                log = host.journal(f"{self.app['name']}-{process['name']}", started)
-                raise host.PhaseError(result.reason, log, f"journalctl -t {self.app['name']}-{process['name']} -n 100 --no-pager")
+                unit = f"{processes.unit_name(self.app, process, 1)}@{release}.service"
+                raise host.PhaseError(result.reason, host.journal(unit, started), f"journalctl -u {unit} --no-pager")
         self.dead(wanted, started)
 
     def joined(self, release: str, started: float, revoked: list) -> None:

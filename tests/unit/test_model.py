@@ -347,7 +347,8 @@ def test_the_plain_variables_of_a_small_app():
     assert model.release_environment(loaded(), RELEASE, "v1") == {
         "DJANGO_SETTINGS_MODULE": "pos.settings", "ALLOWED_HOSTS": "pos.example.com", "CSRF_TRUSTED_ORIGINS": "http://pos.example.com",
         "STATIC_URL": "/static/", "STATIC_ROOT": f"/opt/pos/releases/{RELEASE}/static", "MEDIA_URL": "/media/",
-        "MEDIA_ROOT": "/opt/pos/shared/media", "LOGS": "/opt/pos/shared/logs", "PYTHONUNBUFFERED": "1", "RELEASE": RELEASE, "VERSION": "v1", "DATABASE_HOST": "127.0.0.1",
+        "MEDIA_ROOT": "/opt/pos/shared/media", "LOGS": "/opt/pos/shared/logs", "PYTHONUNBUFFERED": "1", "RELEASE": RELEASE, "VERSION": "v1",
+        "DATABASE_HOST": "127.0.0.1",
         "DATABASE_PORT": "5432", "DATABASE_NAME": "pos", "DATABASE_USER": "pos"}
 
 

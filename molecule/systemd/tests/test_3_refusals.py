@@ -4,7 +4,6 @@ import json
 import subprocess
 
 import pytest
-import yaml
 from lab import ROOT
 
 STATE = ("readlink /opt/bookshop/live; ls /opt/bookshop/releases /opt/bookshop/venvs; cat /opt/bookshop/lock; md5sum /etc/systemd/system/bookshop*; "
@@ -74,22 +73,22 @@ def test_a_secret_that_is_not_defined(server):
 
 @pytest.mark.proves("1.46")
 def test_no_room_for_a_release(server):
-    run = server.play("deploy", "-e", "version=v2", "-e", "@" + write_apps(server, disk=99999999), ok=False)
+    run = server.play("deploy", "-e", "version=v2", "-e", "@" + server.changed_app(lambda app: app.update(disk=99999999)), ok=False)
     refused(run, "MiB free, and a release needs 99999999", "keep")
 
 
-def write_apps(server, **change) -> str:
-    """Write the apps of the inventory with a change to the bookshop into a file for -e @file."""
-    declared = yaml.safe_load((server.inventory / "group_vars" / server.environment / "main.yml").read_text())["django_apps"]
-    path = ROOT / ".cache" / f"apps-{server.name}.yml"
-    path.write_text(yaml.safe_dump({"django_apps": [dict(declared[0], **change)]}))
-    return str(path)
+def test_a_disk_that_is_full(server):
+    server.inside("mount -t tmpfs -o size=8m tmpfs /opt/bookshop/venvs")
+    try:
+        refused(server.deploy("v2", ok=False), "/opt/bookshop/venvs has 8 MiB free")
+    finally:
+        server.inside("umount /opt/bookshop/venvs")
 
 
 @pytest.mark.proves("2.38")
 def test_a_python_that_does_not_fit(server):
     server.inside("printf '#!/bin/sh\\necho 3.8.1\\n' > /tmp/python-old.sh; chmod 755 /tmp/python-old.sh")
-    path = write_apps(server, python={"interpreter": "/tmp/python-old.sh"})
+    path = server.changed_app(lambda app: app.update(python={"interpreter": "/tmp/python-old.sh"}))
     run = server.play("deploy", "-e", "version=v2", "-e", f"@{path}", ok=False)
     refused(run, "requires Python >=3.11", "/tmp/python-old.sh is 3.8.1", "python.interpreter")
 

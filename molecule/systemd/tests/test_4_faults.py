@@ -1,12 +1,38 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Two deploys at once, one that dies, and a release that the live one could not live with."""
+"""What goes wrong around a release: its processes, another deploy, the controller, its migrations."""
 import json
 import os
 import signal
 import subprocess
 import threading
 
-from lab import BIN, ROOT
+import pytest
+from lab import BIN, ROOT, Load
+
+
+@pytest.mark.parametrize(("process", "command", "phase"), [
+    ("web", "gunicorn config.nosuch", "probe"),
+    ("worker", "celery -A config worker --nonsense", "join"),
+    ("beat", "celery -A config beat --nonsense", "hand_over"),
+])
+def test_a_process_that_cannot_start_brings_the_old_release_back_without_a_failed_request(server, process, command, phase):
+    if server.version() != "v2":
+        server.deploy("v2")
+    live = server.inside("readlink /opt/bookshop/live")
+
+    def change(app):
+        next(one for one in app["processes"] if one["name"] == process)["command"] = command
+
+    with Load(server) as load:
+        run = server.play("deploy", "-e", "version=v3", "-e", "@" + server.changed_app(change), ok=False)
+    assert run.rc != 0
+    assert f"It failed in the phase {phase}: bookshop-{process}" in run.out
+    assert load.report["failed"] == 0, load.report
+    assert server.inside("readlink /opt/bookshop/live") == live
+    for unit in server.inside("cat /opt/bookshop/live/units").splitlines():
+        assert server.inside(f"systemctl is-active {unit}") == "active"
+    keys = server.json("/api/jobs/", data={"count": 3, "seconds": 0})["keys"]
+    server.until(lambda: {run["key"] for run in server.json("/api/jobs/?prefix=job-") if run["finished"]} >= set(keys), 20, "the old worker's tasks")
 
 
 def test_a_second_deploy_while_one_runs_is_refused_and_told_who_and_since_when(server):
