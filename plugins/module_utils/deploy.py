@@ -27,7 +27,7 @@ from ansible_collections.quayside.django.plugins.module_utils import (
 )
 from ansible_collections.quayside.django.plugins.module_utils.host import PhaseError
 from ansible_collections.quayside.django.plugins.module_utils.lock import Lock, LockedError
-from ansible_collections.quayside.django.plugins.module_utils.runtime_systemd import Systemd, wanted_answer
+from ansible_collections.quayside.django.plugins.module_utils.runtime_systemd import Systemd
 from ansible_collections.quayside.django.plugins.module_utils.source import Source, shown
 
 RUNTIMES = {"systemd": Systemd}
@@ -277,7 +277,10 @@ class Deploy:
         self.write_env()
 
     def link_into_code(self, path: str, target: str) -> None:
-        """Put a link where the settings of a project have a folder fixed."""
+        """Put a link where the settings of a project have a folder fixed. A link in the repository must not lead root out of it."""
+        code = os.path.realpath(self.shelf.path(self.release, "code"))
+        if not os.path.realpath(os.path.dirname(path)).startswith(code):
+            raise PhaseError(f"{path} leads out of the release by a link in the repository: name another static.root or media.root")
         if os.path.isdir(path) and not os.path.islink(path):
             shutil.rmtree(path)
         os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -437,7 +440,7 @@ class Deploy:
 
     def verify(self) -> None:
         """Ask the app through the edge until the new release answers."""
-        check = self.edge.check(self.app, **wanted_answer(self.app, self.release, self.record["version"]))
+        check = self.edge.check(self.app, **model.wanted_answer(self.app, self.release, self.record["version"]))
         if check is None:
             return
         result = http_health.wait([check], deadline=15, interval=0.05)

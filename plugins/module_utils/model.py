@@ -480,6 +480,14 @@ def redis_url(app: dict, number: int, celery: bool) -> str:
     return f"redis+socket://{login}{socket}?virtual_host={number}" if celery else f"unix://{login}{socket}?db={number}"
 
 
+def wanted_answer(app: dict, release: str, version: str) -> dict:
+    """Return what a healthy answer is, as arguments of http_health.Check."""
+    health = app["health"]
+    values = {"$RELEASE": release, "$VERSION": version}
+    wanted = {key: values.get(value, value) if isinstance(value, str) else value for key, value in health["json"].items()}
+    return {"host": health["host"], "scheme": app["scheme"], "status": tuple(health["status"]), "text": health["text"], "json": wanted or None}
+
+
 def databases(apps: list[dict]) -> list[dict]:
     """Return what the role postgresql makes: name, user, password and extensions of each app's database."""
     return [{"name": app["database"]["name"], "user": app["database"]["user"], "password": app["secrets"]["DATABASE_PASSWORD"],

@@ -18,6 +18,7 @@ from ansible_collections.quayside.django.plugins.module_utils import (
     django_run,
     host,
     http_health,
+    model,
     processes,
     python_env,
     sizing,
@@ -170,7 +171,7 @@ class Systemd:
         routed = [process for process in self.app["processes"] if process["route"] == "/" or process["name"] == "web"]
         for process in [process for process in routed if process["socket"]]:
             check = http_health.Check(socket=self.shelf.path(release, "run", f"{process['name']}.sock"), path=health["path"],
-                                      **wanted_answer(self.app, release, version))
+                                      **model.wanted_answer(self.app, release, version))
             result = http_health.wait([check], deadline=health["timeout"], interval=0.05, alive=alive)
             if not result.ok:
                 unit = f"{processes.unit_name(self.app, process, 1)}@{release}.service"
@@ -289,14 +290,6 @@ class ManageProcess:
             self.process.stdin.close()
         self.process.stdout.read()
         self.process.wait()
-
-
-def wanted_answer(app: dict, release: str, version: str) -> dict:
-    """Return what a healthy answer is, as arguments of http_health.Check."""
-    health = app["health"]
-    values = {"$RELEASE": release, "$VERSION": version}
-    wanted = {key: values.get(value, value) if isinstance(value, str) else value for key, value in health["json"].items()}
-    return {"host": health["host"], "scheme": app["scheme"], "status": tuple(health["status"]), "text": health["text"], "json": wanted or None}
 
 
 def source_of(module) -> str:

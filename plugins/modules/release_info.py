@@ -84,10 +84,9 @@ import os
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.quayside.django.plugins.module_utils import edges, host, http_health, releases
+from ansible_collections.quayside.django.plugins.module_utils import edges, host, http_health, model, releases
 from ansible_collections.quayside.django.plugins.module_utils.deploy import RUNTIMES
 from ansible_collections.quayside.django.plugins.module_utils.lock import Lock
-from ansible_collections.quayside.django.plugins.module_utils.runtime_systemd import wanted_answer
 
 
 def read(app: dict, entries: int) -> dict:
@@ -102,7 +101,7 @@ def read(app: dict, entries: int) -> dict:
     states.update({unit: state for release, found in running.items() if release != live for unit, state in found.items()})
     health = "no release is live"
     if live:
-        check = edges.EDGES[app["edge"]].check(app, **wanted_answer(app, live, record.get("version", "")))
+        check = edges.EDGES[app["edge"]].check(app, **model.wanted_answer(app, live, record.get("version", "")))
         health = http_health.judge(check, http_health.ask(check)) if check else ""
     disk = os.statvfs(app["root"]) if os.path.isdir(app["root"]) else None
     return {

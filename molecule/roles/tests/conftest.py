@@ -66,7 +66,7 @@ def enters(server, port: int, user: str = "deploy") -> bool:
     return subprocess.run(login(server, port, user=user), check=False, capture_output=True, timeout=30).returncode == 0
 
 
-@pytest.fixture(scope="session", params=SERVERS, ids=repr)
+@pytest.fixture(params=SERVERS, ids=repr)
 def server(request):
-    """A server of the scenario."""
+    """A server of the scenario. Of function scope, since pytest would else do all tests of one server first, and a playbook is for both."""
     return request.param

@@ -8,12 +8,13 @@ import time
 import pytest
 from conftest import SERVERS, enters, login, play
 
+
 @pytest.fixture(scope="module", autouse=True)
 def based():
-    """The role has run, and runs as declared again in the end."""
-    play("base").good()
+    """The role has run, and in the end finds all as declared."""
+    if not all(enters(server, 7822) for server in SERVERS):
+        play("base").good()
     yield
-    play("base").good()
     play("base").good(changed=False)
 
 
@@ -33,7 +34,7 @@ def test_a_stray_rule_is_named_and_removed():
     for server in SERVERS:
         server.inside("ufw allow 9999/tcp comment by-hand")
     outcome = play("base", "--check", "--diff").good(changed=True)
-    assert outcome.flat.count("Rules that nobody declared are removed: allow 9999/tcp") == len(SERVERS) or "9999" in outcome.flat
+    assert "9999" in outcome.flat
     for server in SERVERS:
         assert "9999" in server.inside("ufw status")
     outcome = play("base").good(changed=True)
@@ -70,7 +71,7 @@ class Watch:
 
     def _watch(self):
         while not self.stop.is_set():
-            # The one that worked last comes first; a move between the two tries is asked for once more.
+            # Twice, since the port may move in the direction of the try, in between.
             ways = [port for _again in range(2) for port in (7822, 22)]
             found = next((port for port in ways if enters(self.server, port)), None)
             self.rounds += 1
