@@ -84,10 +84,11 @@ class Server:
         subprocess.run([str(ROOT / "scripts/lab"), verb, self.name], check=True, env=dict(os.environ, LAB_ENVIRONMENT=self.environment))
 
     def ssh_argv(self, *command: str) -> list[str]:
-        """Return the argv of a login as the deploy user by the lab's key."""
+        """Return the argv of a login of its own as the deploy user by the lab's key."""
+        words = shlex.split(self.local["lab_ssh_args"][self.name])
+        known = [value for value in words[1::2] if not value.startswith("ControlPath")]
         return ["ssh", "-i", self.local["lab_private_key"], "-p", "7822", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=accept-new",
-                *shlex.split(self.local["lab_ssh_args"][self.name].replace("ControlPath", "ControlMaster=no -o ControlPath")), f"deploy@{self.address}",
-                *command]
+                *(word for value in known for word in ("-o", value)), f"deploy@{self.address}", *command]
 
     def host(self):
         """Return testinfra's view of the server, as root by sudo."""

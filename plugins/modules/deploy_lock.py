@@ -49,8 +49,8 @@ EXAMPLES = r"""
 - name: Nobody deploys the shop while we restore it
   quayside.django.deploy_lock:
     root: /opt/shop
-    run: "{{ django_run.id }}"
-    who: "{{ django_run.who }}"
+    run: "{{ ansible_facts.django_run.id }}"
+    who: "{{ ansible_facts.django_run.who }}"
   become: true
 
 - name: Free what a run left that will not come back
@@ -58,7 +58,7 @@ EXAMPLES = r"""
     root: /opt/shop
     state: free
     force: true
-    run: "{{ django_run.id }}"
+    run: "{{ ansible_facts.django_run.id }}"
   become: true
 """
 

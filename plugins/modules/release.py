@@ -93,9 +93,9 @@ EXAMPLES = r"""
     app: "{{ django_apps | quayside.django.app('shop') }}"
     secrets: "{{ django_apps | quayside.django.app_secrets('shop') }}"
     phases: [lock, resolve, fetch, build]
-    run: "{{ django_run.id }}"
-    who: "{{ django_run.who }}"
-    stamp: "{{ django_run.stamp }}"
+    run: "{{ ansible_facts.django_run.id }}"
+    who: "{{ ansible_facts.django_run.who }}"
+    stamp: "{{ ansible_facts.django_run.stamp }}"
     version: v2
   become: true
 """

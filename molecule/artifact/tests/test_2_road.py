@@ -2,8 +2,6 @@
 """The road of docs/getting-started.md, from a bare server to a rollback, by the playbooks of the installed collection."""
 import re
 
-import pytest
-
 
 def unchanged(run):
     """Assert that a run has changed nothing."""
@@ -61,7 +59,6 @@ def test_the_documented_configuration_is_a_good_one(project):
     assert [words for words, out in project.said.items() if "ansible.cfg of your project lacks" in out] == []
 
 
-@pytest.mark.xfail(reason="core 2.21: roles/app reads django_run, a fact of preflight, as a variable instead of ansible_facts.django_run")
 def test_nothing_is_used_that_ansible_is_about_to_drop(project):
     found = {words: sorted(set(re.findall(r"\[DEPRECATION WARNING\].*|^Origin: .*", out, re.M))) for words, out in project.said.items()}
     assert {words: lines for words, lines in found.items() if lines} == {}

@@ -18,7 +18,6 @@ def based():
     play("base").good(changed=False)
 
 
-@pytest.mark.proves("2.54")
 def test_twenty_logins_in_ten_seconds_all_pass(server):
     began = time.monotonic()
     running = []
@@ -89,7 +88,6 @@ class Watch:
         self.thread.join()
 
 
-@pytest.mark.proves("2.54")
 def test_a_move_of_the_port_and_back_keeps_a_way_in():
     watches = [Watch(server) for server in SERVERS]
     for watch in watches:
