@@ -49,7 +49,7 @@ class Project:
 
     def run(self, *argv: str, ok: bool = True, timeout: int = 900) -> Run:
         """Run a command in the folder."""
-        done = subprocess.run(argv, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=self.folder, env=self.env,
+        done = subprocess.run(argv, check=False, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=self.folder, env=self.env,
                               timeout=timeout)
         if ok and done.returncode:
             raise AssertionError(f"{' '.join(argv)} ended with {done.returncode}:\n{done.stdout[-6000:]}")

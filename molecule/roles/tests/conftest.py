@@ -45,7 +45,7 @@ def run(playbook: pathlib.Path, *words: str, timeout: int = 900) -> Outcome:
     env = dict(os.environ, ANSIBLE_CONFIG=str(ROOT / "ansible.cfg"), ANSIBLE_NOCOLOR="1", NO_COLOR="1")
     env.pop("ANSIBLE_FORCE_COLOR", None)
     return Outcome(subprocess.run([str(BIN / "ansible-playbook"), str(playbook), "-i", str(HERE.parent / "inventory"), *words], check=False,
-                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, env=env, timeout=timeout))
+                                  stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, env=env, timeout=timeout))
 
 
 def play(role: str, *words: str) -> Outcome:
@@ -56,14 +56,15 @@ def play(role: str, *words: str) -> Outcome:
 def login(server, port: int, *command: str, user: str = "deploy") -> list[str]:
     """Return the argv of a login that shares no connection with any other."""
     known = ROOT / ".lab" / "known_hosts" / server.environment / server.name
-    return ["ssh", "-F", "none", "-i", server.local["lab_private_key"], "-p", str(port), "-o", "ControlPath=none", "-o", "BatchMode=yes",
+    return ["ssh", "-n", "-F", "none", "-i", server.local["lab_private_key"], "-p", str(port), "-o", "ControlPath=none", "-o", "BatchMode=yes",
             "-o", "ConnectTimeout=10", "-o", f'UserKnownHostsFile="{known}"', "-o", "StrictHostKeyChecking=accept-new", "-o", "LogLevel=ERROR",
             f"{user}@{server.address}", *(command or ("true",))]
 
 
 def enters(server, port: int, user: str = "deploy") -> bool:
     """Return whether a new login works."""
-    return subprocess.run(login(server, port, user=user), check=False, capture_output=True, timeout=30).returncode == 0
+    return subprocess.run(login(server, port, user=user), check=False, stdin=subprocess.DEVNULL, capture_output=True,
+                          timeout=30).returncode == 0
 
 
 @pytest.fixture(params=SERVERS, ids=repr)
