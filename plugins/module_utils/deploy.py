@@ -74,7 +74,6 @@ class Deploy:
         self.notes: list[str] = []
         self.seconds: dict = {}
         self.noop = False
-        self.plan: list | None = None
 
     def run(self, phases: list[str]) -> dict:
         """Run phases in order and return what came of them; raise Failure at the first that fails."""
@@ -120,7 +119,7 @@ class Deploy:
 
     # Before anything changes
 
-    def lock_missing(self) -> None:
+    def check_prepared(self) -> None:
         """Raise PhaseError where site.yml has not made the app yet."""
         if not os.path.isdir(f"{self.root}/releases"):
             raise PhaseError(f"{self.root} is not prepared on this host: run playbooks/site.yml for it first")
@@ -129,8 +128,8 @@ class Deploy:
             raise PhaseError(f"{missing}: run playbooks/site.yml for this host first")
 
     def take_lock(self) -> None:
-        """Take the lock, and clear away what a run that died has left."""
-        self.lock_missing()
+        """Take the lock; the phases after it see to what a run that died has left."""
+        self.check_prepared()
         taken = self.lock.acquire("lock")
         if taken:
             self.notes.append(taken)
@@ -335,13 +334,12 @@ class Deploy:
         answer, output = process.ask(["plan"])
         if "plan" not in answer:
             raise PhaseError("the migration plan could not be read (is the database there?)", output)
-        self.plan = answer["plan"]
-        found = [] if first_ever else migrations.hazards(self.plan)
+        found = [] if first_ever else migrations.hazards(answer["plan"])
         if found and not self.options["hazards"]:
             raise PhaseError("these migrations would break the live release while it serves:\n  " + "\n  ".join(found) +
                              "\nship the code that no longer needs it first; or add -e allow_hazards=true and accept failed requests", phase="check")
         self.notes += [f"warning: {text}" for text in found]
-        self.store(migrations=migrations.label(self.plan))
+        self.store(migrations=migrations.label(answer["plan"]))
 
     def command(self, process, command: dict, name: str) -> None:
         """Run one manage.py command; raise PhaseError with its output when it fails and may not."""
@@ -510,7 +508,8 @@ class Deploy:
     def ledger(self, outcome: str, phase: str, reason: str) -> None:
         """Write the outcome into the ledger."""
         record = self.record
-        self.shelf.note({"id": self.release, "from": record.get("from", ""), "of": record.get("of", ""), "ref": record.get("version", ""),
+        self.shelf.note({"id": self.release, "from": record.get("from", ""), "of": record.get("of", ""),
+                         "ref": record.get("version") or self.options.get("version", ""),
                          "sha": record.get("sha", ""), "env": record.get("identity", ""), "result": outcome, "phase": phase, "reason": reason,
                          "who": self.options["who"], "run": self.options["run"], "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                          "seconds": round(time.time() - record.get("began", time.time()), 1)})
@@ -583,11 +582,15 @@ class Deploy:
         failure = self.options.get("failure") or {}
         live = self.record.get("from") or self.shelf.live()
         self.notes.append(f"{self.shelf.record(live).get('version')} serves as before, as {live}" if live else "no release is live")
-        if self.release and self.record:
-            self.undo()
-            self.store(outcome=releases.FAILED, failed=failure.get("phase", ""), reason=failure.get("reason", ""))
-            self.ledger("failed", failure.get("phase", ""), failure.get("reason", ""))
-        self.lock.release()
+        try:
+            if self.release and self.record:
+                self.undo()
+            with contextlib.suppress(OSError):  # a full disk must not keep the lock
+                if self.record:
+                    self.store(outcome=releases.FAILED, failed=failure.get("phase", ""), reason=failure.get("reason", ""))
+                self.ledger("failed", failure.get("phase", ""), failure.get("reason", ""))
+        finally:
+            self.lock.release()
 
     def undo(self) -> None:
         """Put the old release back to work and stop the new one."""
