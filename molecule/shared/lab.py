@@ -54,7 +54,8 @@ class Server:
         env = dict(os.environ, ANSIBLE_CONFIG=str(ROOT / "ansible.cfg"), ANSIBLE_NOCOLOR="1")
         env.pop("ANSIBLE_FORCE_COLOR", None)
         began = time.monotonic()
-        done = subprocess.run(argv, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, env=env, timeout=timeout)
+        done = subprocess.run(argv, check=False, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT,
+                              env=env, timeout=timeout)
         if ok and done.returncode:
             raise AssertionError(f"{' '.join(argv)} ended with {done.returncode}:\n{done.stdout[-6000:]}")
         return Run(done, time.monotonic() - began)
@@ -74,7 +75,7 @@ class Server:
     def inside(self, command: str, check: bool = True) -> str:
         """Return what a root shell on the server prints; it needs no sshd."""
         done = subprocess.run([str(ROOT / "scripts/lab"), "ssh", self.name, "bash", "-c", command], check=False, capture_output=True, text=True,
-                              env=dict(os.environ, LAB_ENVIRONMENT=self.environment))
+                              stdin=subprocess.DEVNULL, env=dict(os.environ, LAB_ENVIRONMENT=self.environment))
         if check and done.returncode:
             raise AssertionError(f"{self.name}: {command} ended with {done.returncode}: {done.stderr or done.stdout}")
         return done.stdout.strip()

@@ -14,7 +14,7 @@ import sys
 
 MARK = "\x1equayside "
 WAIT = 1.0  # seconds for answers; the broker is on the same host or network
-KNOCK = 0.3  # seconds for the answer to a ping of a worker that may still be starting
+KNOCK = 0.2  # seconds for the answer to a ping of a worker that may still be starting
 
 
 def full(app, nodes):

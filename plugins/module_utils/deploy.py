@@ -74,9 +74,11 @@ class Deploy:
         self.notes: list[str] = []
         self.seconds: dict = {}
         self.noop = False
+        self.phases: list[str] = []
 
     def run(self, phases: list[str]) -> dict:
         """Run phases in order and return what came of them; raise Failure at the first that fails."""
+        self.phases = phases
         try:
             for phase in phases:
                 began = time.monotonic()
@@ -97,6 +99,9 @@ class Deploy:
         finally:
             self.runtime.close()
             self.lock.close()
+        slow = [f"{phase} {seconds:.1f} s" for phase, seconds in self.seconds.items() if seconds >= 0.1]
+        if slow and not self.noop:
+            self.notes.append(", ".join(slow))
         return self.result()
 
     def result(self) -> dict:
@@ -318,6 +323,8 @@ class Deploy:
         """Run the release's commands in one process: check, the plan and its hazards, then migrate, collectstatic and the others."""
         first_ever = not self.record["from"]
         wanted = [] if only_check else [c for c in self.app["commands"] if (self.options["first"] or not c["once"]) and (first_ever or not c["first"])]
+        if "quiet" in self.phases:
+            self.runtime.prepare_control(self.release, self.record["venv"])  # it imports the app meanwhile, on another core
         limit = 60 + sum(command["timeout"] for command in wanted)
         process = self.runtime.manage(self.release, self.record["venv"], "commands", limit)
         try:

@@ -49,8 +49,8 @@ class Project:
 
     def run(self, *argv: str, ok: bool = True, timeout: int = 900) -> Run:
         """Run a command in the folder."""
-        done = subprocess.run(argv, check=False, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=self.folder, env=self.env,
-                              timeout=timeout)
+        done = subprocess.run(argv, check=False, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                              cwd=self.folder, env=self.env, timeout=timeout)
         if ok and done.returncode:
             raise AssertionError(f"{' '.join(argv)} ended with {done.returncode}:\n{done.stdout[-6000:]}")
         return Run(done, 0)
