@@ -165,5 +165,5 @@ def servers(folder: pathlib.Path) -> list[Server]:
     """Return the servers of a scenario's inventory."""
     inventory = folder / "inventory"
     found = yaml.safe_load((inventory / "hosts.yml").read_text())["all"]["children"]
-    names = [name for group in found.values() for name in group.get("hosts", {})]
+    names = dict.fromkeys(name for group in found.values() for name in group.get("hosts", {}))
     return [Server(inventory, name) for name in names]
