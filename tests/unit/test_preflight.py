@@ -115,3 +115,37 @@ def test_sound_apps_are_right(apps, name, one):
 
 def test_all_findings_come_at_once():
     assert len(preflight.apps([written(keep=1, secrets=dict(SECRETS, SECRET_KEY="short"))], "", False, "prod", [])) == 2
+
+
+@pytest.mark.parametrize(("given", "command"), [
+    (["command=showmigrations"], "showmigrations"),
+    (["command=migrate --plan"], "migrate --plan"),
+    (["command='migrate --plan'"], "migrate --plan"),
+    (['command="migrate books 0003 --database=default"'], "migrate books 0003 --database=default"),
+    (["version=v2", "command=check --deploy"], "check --deploy"),
+    (["version=v2", "@file.yml"], ""),
+    ([], ""),
+])
+def test_the_command_of_manage_is_taken_whole(given, command):
+    assert preflight.whole_command(given) == command
+
+
+def test_a_folder_of_environments_is_no_inventory(tmp_path):
+    for name in ("demo", "prod"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "hosts.yml").write_text("all: {}\n")
+    assert preflight.within(str(tmp_path)) == ["demo", "prod"]
+    assert preflight.within(str(tmp_path / "prod")) == []
+    found = preflight.environments({}, [], [str(tmp_path)])
+    assert "is a folder of environments (demo, prod)" in found[0]
+
+
+@pytest.mark.parametrize(("database", "cache", "hosts", "findings"), [
+    ("postgresql", "redis", ["one"], 0),
+    ("external", "none", ["one", "two"], 0),
+    ("postgresql", "external", ["one", "two"], 1),
+    ("postgresql", "redis", ["one", "two"], 2),
+])
+def test_an_app_on_several_hosts_shares_its_services(database, cache, hosts, findings):
+    app = {"name": "shop", "database": {"engine": database}, "cache": {"engine": cache}}
+    assert len(preflight.shared_services(app, hosts)) == findings

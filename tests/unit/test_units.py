@@ -173,3 +173,10 @@ def test_systemd_finds_nothing_wrong_with_the_units(tmp_path):
                           env={**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}:"})
     ours = [line for line in done.stderr.splitlines() if str(tmp_path) in line or line.startswith("shop")]
     assert not ours, done.stderr
+
+
+def test_the_rotation_of_an_apps_log_files_runs_as_its_user_and_keeps_the_files_open():
+    text = units.logrotate({"name": "shop", "root": "/opt/shop", "user": "shop"})
+    assert "/opt/shop/shared/logs/*.log {" in text
+    assert "su shop shop" in text
+    assert "copytruncate" in text
