@@ -71,12 +71,6 @@ class Source:
         done = self.git("show", f"{sha}:{path}", check=False)
         return done.stdout if done.returncode == 0 else ""
 
-    def listing(self, sha: str) -> set:
-        """Return the names in the app's root at a commit."""
-        subdir = self.app["source"]["subdir"]
-        done = self.git("ls-tree", "--name-only", sha + (f":{subdir}" if subdir else ""), check=False)
-        return set(done.stdout.split("\n")) - {""} if done.returncode == 0 else set()
-
     def export(self, sha: str, folder: str) -> None:
         """Write the tree of a commit into ``folder``, which exists and belongs to the app's user."""
         script = f"git archive --format=tar {shlex.quote(sha)} | tar -x -C {shlex.quote(folder)}"

@@ -136,13 +136,6 @@ def test_a_file_is_read_under_the_apps_root(mirror, repository, subdir, version,
     assert of(mirror, repository, subdir).read(repository[1][version], name) == text
 
 
-@pytest.mark.parametrize(("subdir", "version", "names"), [
-    ("", "v1", {"manage.py", "backend"}), ("", "v2", {"manage.py", "backend", "requirements.txt"}), ("backend", "v1", {"manage.py"}), ("nowhere", "v1", set()),
-])
-def test_the_apps_root_is_listed(mirror, repository, subdir, version, names):
-    assert of(mirror, repository, subdir).listing(repository[1][version]) == names
-
-
 def test_a_commit_is_written_into_a_folder(here, repository, tmp_path):
     here.export(repository[1]["v1"], str(tmp_path))
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == ["backend", "backend/manage.py", "manage.py"]
