@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.quayside.django.plugins.module_utils import model
+from ansible_collections.quayside.django.plugins.module_utils import model, services
 
 
 def door(function):
@@ -24,8 +24,10 @@ class FilterModule:
             "apps": door(lambda apps: [model.public(app) for app in apps]),
             "app_secrets": door(lambda apps, name="": model.secret_environment(model.choose(apps, name))),
             "source_key": door(lambda apps, name="": model.choose(apps, name)["secrets"].get("SOURCE_KEY", "")),
+            "registry_password": door(lambda apps, name="": model.choose(apps, name)["secrets"].get("REGISTRY_PASSWORD", "")),
             "databases": door(model.databases),
             "caches": door(model.caches),
+            "services": door(services.projects),
             "sites": door(model.sites),
             "web_ports": door(model.web_ports),
             "packages": door(model.packages),

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.quayside.django.plugins.module_utils import sizing
+from ansible_collections.quayside.django.plugins.module_utils import model, sizing
 
 
 def _door(function):
@@ -19,12 +19,17 @@ def _door(function):
     return door
 
 
+def _plan(host, apps):
+    return sizing.plan(dict(host), model.load(apps))
+
+
 class FilterModule:
-    """The filters postgresql_settings and redis_memory."""
+    """The filters host_plan, postgresql_settings and redis_memory."""
 
     def filters(self):
         """:returns: dict of filter name to callable"""
         return {
+            "host_plan": _door(_plan),
             "postgresql_settings": _door(sizing.postgresql_settings),
             "redis_memory": _door(sizing.redis_memory_mb),
         }

@@ -10,27 +10,16 @@ import contextlib
 import json
 import os
 import shlex
-import shutil
 import time
 
-from ansible_collections.quayside.django.plugins.module_utils import (
-    edges,
-    env_file,
-    host,
-    http_health,
-    migrations,
-    model,
-    processes,
-    python_env,
-    releases,
-    static_files,
-)
+from ansible_collections.quayside.django.plugins.module_utils import edges, env_file, host, http_health, migrations, model, releases, static_files
+from ansible_collections.quayside.django.plugins.module_utils.docker_engine import EngineError
 from ansible_collections.quayside.django.plugins.module_utils.host import PhaseError
 from ansible_collections.quayside.django.plugins.module_utils.lock import Lock, LockedError
+from ansible_collections.quayside.django.plugins.module_utils.runtime_compose import Compose
 from ansible_collections.quayside.django.plugins.module_utils.runtime_systemd import Systemd
-from ansible_collections.quayside.django.plugins.module_utils.source import Source, shown
 
-RUNTIMES = {"systemd": Systemd}
+RUNTIMES = {"systemd": Systemd, "compose": Compose}
 PHASES = ("lock", "resolve", "choose", "fetch", "copy", "build", "migrate", "start", "probe", "workers", "quiet", "switch",
           "verify", "hand_over", "join", "relieve", "prune", "retire", "record", "abandon")
 
@@ -64,13 +53,14 @@ class Deploy:
         self.root = app["root"]
         self.shelf = releases.Shelf(self.root)
         self.lock = Lock(f"{self.root}/lock", options["run"], options["who"])
-        self.source = Source(app)
+        self.key = f"{self.root}/cache/source_key"
         self.edge = edges.EDGES[app["edge"]]
         self.release = options.get("release") or ""
         self.record = self.shelf.record(self.release) if self.release else {}
         if self.record.get("processes"):
             self.app = dict(app, processes=self.record["processes"])
-        self.runtime = RUNTIMES[app["runtime"]](self.app, self.shelf)
+        self.runtime = RUNTIMES[app["runtime"]](self.app, self.shelf, options["secrets"])
+        self.runtime.registry_password = options.get("registry_password") or ""
         self.notes: list[str] = []
         self.seconds: dict = {}
         self.noop = False
@@ -90,6 +80,8 @@ class Deploy:
                     raise Failure(phase, PhaseError(str(error))) from error
                 except PhaseError as error:
                     raise Failure(phase, error) from error
+                except EngineError as error:
+                    raise Failure(phase, PhaseError(f"Docker: {error.message}", look="journalctl -u docker -n 50 --no-pager")) from error
                 except OSError as error:
                     raise Failure(phase, PhaseError(f"{error.strerror}: {error.filename}" if error.filename else str(error))) from error
                 finally:
@@ -142,32 +134,26 @@ class Deploy:
     def resolve(self) -> None:
         """Find the commit, refuse what cannot work, and see whether there is anything to do."""
         self.write_source_key()
-        self.source.fetch()
         version = self.options["version"]
-        sha = self.source.resolve(version)
+        found = {"version": version, **self.runtime.resolve(version)}
         self.clear_leftovers()
         live = self.shelf.live()
         before = self.shelf.record(live)
-        self.record = {"sha": sha, "version": version, "ref": version, "from": live, "repo": shown(self.app["source"]["repo"]),
+        self.record = {**found, "ref": version, "from": live,
                        "identity": releases.fingerprint(model.identity(self.app)), "secrets": self.secrets_print(),
                        "processes": self.app["processes"], "run": self.options["run"], "who": self.options["who"], "began": time.time()}
-        same = all(before.get(key) == self.record[key] for key in ("sha", "version", "identity", "secrets"))
-        self.noop = bool(live) and same and before.get("outcome") == releases.GOOD and self.whole(live)
+        same = all(before.get(key) == self.record[key] for key in (*found, "identity", "secrets"))
+        self.noop = bool(live) and same and before.get("outcome") == releases.GOOD and self.runtime.whole(live)
         if self.noop:
             self.release, self.record = live, before
             if not self.options.get("check"):
                 self.lock.release()
             return
-        self.release = releases.make_id(self.options["stamp"], sha)
+        self.release = releases.make_id(self.options["stamp"], self.record["sha"])
         self.record.update(id=self.release, origin=self.release, before=releases.origin(live, {live: before}) if live else "")
         self.check_id(live)
-        self.check_python(sha)
+        self.runtime.check(self.record)
         self.check_disk()
-
-    def whole(self, live: str) -> bool:
-        """Return True when all units of the live release run."""
-        running = self.runtime.running().get(live, {})
-        return all(running.get(unit) == "active" for unit in self.shelf.units(live))
 
     def check_id(self, live: str) -> None:
         """Raise PhaseError when the new id would not be the newest: ids sort by time."""
@@ -175,23 +161,9 @@ class Deploy:
         if self.release <= newest:
             raise PhaseError(f"the new release {self.release} would be older than {newest}: the clock of the controller or of this host is wrong")
 
-    def check_python(self, sha: str) -> None:
-        """Raise PhaseError when the project does not allow this host's Python."""
-        interpreter = self.app["python"]["interpreter"]
-        done = host.run([interpreter, "-c", "import platform; print(platform.python_version())"], check=False) \
-            if os.path.exists(interpreter) else None
-        if done is None or done.returncode:
-            raise PhaseError(f"python.interpreter {interpreter} is not there: install it (packages) or name another one")
-        version = done.stdout.strip()
-        wanted = python_env.requires_python(self.source.read(sha, "pyproject.toml"))
-        if wanted and not python_env.allows(wanted, version):
-            raise PhaseError(f"{self.record['version']} requires Python {wanted}, and {interpreter} is {version}: "
-                             "set python.interpreter to one that fits and install it by packages, or change requires-python")
-        self.record["python"] = version
-
     def check_disk(self) -> None:
         """Raise PhaseError when a disk has no room for a release."""
-        for path in (f"{self.root}/releases", f"{self.root}/venvs"):
+        for path in self.runtime.disks():
             disk = os.statvfs(path)
             free = disk.f_bavail * disk.f_frsize // 2**20
             if free < self.app["disk"]:
@@ -219,10 +191,10 @@ class Deploy:
 
     def wake(self, live: str, quieted: dict) -> None:
         """Let the live release's workers and single processes work again that a run had told to end."""
-        host.systemctl("start", "--no-block", "--", *self.shelf.units(live))
+        self.runtime.revive(live)
         if quieted:
             with contextlib.suppress(PhaseError):
-                self.runtime.prepare_control(live, self.shelf.record(live)["venv"])
+                self.runtime.prepare_control(live)
                 self.runtime.resume(quieted)
                 self.notes.append(f"the workers of {live} take tasks again")
             self.runtime.close()
@@ -237,12 +209,12 @@ class Deploy:
         """Write the deploy key of the repository, when the app has one."""
         uid, gid = host.ids(self.app["user"])
         key = self.options.get("source_key")
-        if self.options.get("check") and os.path.exists(self.source.key):
+        if self.options.get("check") and os.path.exists(self.key):
             return  # what is there serves for a look
         if key:
-            host.write(self.source.key, key.rstrip("\n") + "\n", 0o600, uid, gid)
+            host.write(self.key, key.rstrip("\n") + "\n", 0o600, uid, gid)
         else:
-            host.remove(self.source.key)
+            host.remove(self.key)
 
     def make_folders(self) -> None:
         """Make the folders of the release. Only what the app has to write belongs to it."""
@@ -253,80 +225,33 @@ class Deploy:
         host.folder(self.shelf.path(self.release, "code"), 0o750, uid, gid)
         host.folder(self.shelf.path(self.release, "static"), 0o2750, uid, self.app["edge_group"])
         host.folder(self.shelf.path(self.release, "run"), 0o2750, uid, self.app["edge_group"])
-
-    def write_env(self) -> None:
-        """Write the env of the release, and the one file of secrets."""
-        uid, gid = host.ids(self.app["user"])
-        env = model.release_environment(self.app, self.release, self.record["version"])
-        host.write(self.shelf.path(self.release, "env"), env_file.render(env), 0o600, uid, gid)
-        secrets = f"{self.root}/shared/secrets.env"
-        text = env_file.render(self.options["secrets"])
-        before = host.text(secrets)
-        if before and before != text:
-            host.write(f"{secrets}.before", before, 0o600)  # abandon puts it back: the live release may restart at any time
-        host.write(secrets, text, 0o600, uid, gid)
+        host.folder(self.shelf.path(self.release, "frontends"), 0o2750, 0, self.app["edge_group"])
+        for frontend in self.app["frontends"]:
+            host.folder(self.shelf.path(self.release, "frontends", frontend["name"]), 0o2750, 0, self.app["edge_group"])
 
     def fetch(self) -> None:
-        """Write the code of the commit, its env and its record."""
+        """Write the code of the release, its env and its record."""
         self.make_folders()
         self.store(outcome="building")
-        self.source.export(self.record["sha"], self.shelf.path(self.release, "code"))
-        folder = processes.code_folder(self.app, self.release)
-        if not os.path.isfile(f"{folder}/{self.app['manage']}"):
-            raise PhaseError(f"{self.record['version']} has no {self.app['manage']} in {self.app['source']['subdir'] or 'its root'}: "
-                             "set source.subdir or manage in the app model")
-        for field, target in (("static", self.shelf.path(self.release, "static")), ("media", f"{self.root}/shared/media")):
-            if self.app[field]["root"]:
-                self.link_into_code(f"{folder}/{self.app[field]['root']}", target)
-        self.write_env()
-
-    def link_into_code(self, path: str, target: str) -> None:
-        """Put a link where the settings of a project have a folder fixed. A link in the repository must not lead root out of it."""
-        code = os.path.realpath(self.shelf.path(self.release, "code"))
-        if not os.path.realpath(os.path.dirname(path)).startswith(code):
-            raise PhaseError(f"{path} leads out of the release by a link in the repository: name another static.root or media.root")
-        if os.path.isdir(path) and not os.path.islink(path):
-            shutil.rmtree(path)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        host.link(path, target)
-
-    def python_files(self) -> dict:
-        """Return the files that the venv may be built from."""
-        folder = processes.code_folder(self.app, self.release)
-        found = {}
-        todo = ["uv.lock", "pyproject.toml", "requirements.txt", *self.app["python"]["requirements"]]
-        while todo:
-            name = todo.pop()
-            if name not in found and not name.startswith(("/", "../")):
-                with contextlib.suppress(OSError), open(f"{folder}/{name}", encoding="utf-8") as file:
-                    found[name] = file.read()
-                    todo += python_env.included(name, found[name]) if not name.endswith((".lock", ".toml")) else []
-        missing = [name for name in self.app["python"]["requirements"] if name not in found]
-        if missing or not python_env.inputs(self.app["python"], found):
-            raise PhaseError(f"{self.record['version']} has no {', '.join(missing) or 'uv.lock and no requirements.txt'}: "
-                             "name its requirements files in python.requirements")
-        return found
+        self.runtime.fetch(self.release, self.record)
+        env = model.release_environment(self.app, self.release, self.record["version"])
+        host.write(self.shelf.path(self.release, "env"), env_file.render(env), 0o600, *host.ids(self.app["user"]))
+        self.runtime.settle_secrets()
 
     def build(self) -> None:
-        """Build the venv unless one of the same inputs is there, and write what the units start."""
-        files = self.python_files()
-        venv = f"{self.root}/venvs/{python_env.key(self.app['python'], self.record['python'], files)}"
-        if self.runtime.build(self.release, venv, files):
-            self.notes.append("dependencies changed: a new venv was built")
-        self.runtime.write_scripts(self.release, venv)
-        changed = self.runtime.install()
-        if changed:
-            self.notes.append(f"units changed: {', '.join(changed)}")
-        self.store(venv=venv)
+        """Build what the release runs from."""
+        values, notes = self.runtime.build(self.release, self.record)
+        self.notes += notes
+        self.store(**values)
 
     def migrate(self, only_check: bool = False) -> None:
         """Run the release's commands in one process: check, the plan and its hazards, then migrate, collectstatic and the others."""
         first_ever = not self.record["from"]
         wanted = [] if only_check else [c for c in self.app["commands"] if (self.options["first"] or not c["once"]) and (first_ever or not c["first"])]
         if "quiet" in self.phases:
-            self.runtime.prepare_control(self.release, self.record["venv"])  # it imports the app meanwhile, on another core
+            self.runtime.prepare_control(self.release)  # it imports the app meanwhile, on another core
         limit = 60 + sum(command["timeout"] for command in wanted)
-        process = self.runtime.manage(self.release, self.record["venv"], "commands", limit)
+        process = self.runtime.manage(self.release, "commands", limit)
         try:
             self.command(process, {"name": "check", "manage": "check", "may_fail": False}, "check")
             if self.options["first"] and self.app["database"]["engine"] != "none":
@@ -380,17 +305,13 @@ class Deploy:
         target = self.record["of"]
         self.make_folders()
         self.store()
-        for name in ("code", "static"):
-            host.run(["cp", "-a", "--link", f"{self.shelf.path(target, name)}/.", self.shelf.path(self.release, name)])
-        uid, gid = host.ids(self.app["user"])
-        for name in ["env", *(f"bin/{entry}" for entry in os.listdir(self.shelf.path(target, "bin"))),
-                     *(f"lib/{entry}" for entry in os.listdir(self.shelf.path(target, "lib")))]:
-            with open(self.shelf.path(target, name), encoding="utf-8") as file:
-                text = file.read().replace(target, self.release)
-            owner, mode = ((uid, gid), 0o600) if name == "env" else ((0, 0), 0o755 if name.startswith("bin/") else 0o644)
-            host.write(self.shelf.path(self.release, name), text, mode, *owner)
-        self.runtime = RUNTIMES[self.app["runtime"]](dict(self.app, processes=self.record["processes"]), self.shelf)
-        self.runtime.install(only_missing=True)
+        for name in ("static", "frontends"):
+            if os.path.isdir(self.shelf.path(target, name)):
+                host.run(["cp", "-a", "--link", f"{self.shelf.path(target, name)}/.", self.shelf.path(self.release, name)])
+        text = host.text(self.shelf.path(target, "env")).replace(target, self.release)
+        host.write(self.shelf.path(self.release, "env"), text, 0o600, *host.ids(self.app["user"]))
+        self.runtime = self.runtime.with_processes(self.record["processes"])
+        self.store(**self.runtime.copy(target, self.release, self.record))
 
     # The instance
 
@@ -406,7 +327,7 @@ class Deploy:
     def probe(self) -> None:
         """Wait until the new instance answers at its own sockets."""
         if not self.record.get("of"):
-            self.runtime.prepare_control(self.release, self.record["venv"])  # it imports the app meanwhile
+            self.runtime.prepare_control(self.release)  # it imports the app meanwhile
         self.runtime.ready(self.release, self.record["started"], self.record["version"])
 
     def old(self):
@@ -414,9 +335,7 @@ class Deploy:
         if not self.record.get("from"):
             return None
         before = self.shelf.record(self.record["from"])
-        runtime = RUNTIMES[self.app["runtime"]](dict(self.app, processes=before.get("processes", self.app["processes"])), self.shelf)
-        runtime.control = self.runtime.control
-        return runtime
+        return self.runtime.with_processes(before.get("processes", self.app["processes"]))
 
     def workers(self) -> None:
         """Start the new workers: only now, so that a release that is not healthy never touches a task."""
@@ -434,14 +353,14 @@ class Deploy:
         before = self.record["from"]
         if self.options["first"]:
             old.stop(before, old.members(before, "singles"), wait=False)
-        self.runtime.prepare_control(self.release, self.record["venv"])
+        self.runtime.prepare_control(self.release)
         old.control = self.runtime.control
         self.store(quieted=old.quiet(before))
 
     def switch(self) -> None:
         """Point the edge at the new instance, in one atomic step."""
         self.store(switched=time.time())
-        self.edge.switch(self.shelf, self.release)
+        self.edge.switch(self.app, self.shelf, self.release)
 
     def verify(self) -> None:
         """Ask the app through the edge until the new release answers."""
@@ -450,7 +369,7 @@ class Deploy:
             return
         result = http_health.wait([check], deadline=15, interval=0.05)
         if not result.ok:
-            raise PhaseError(f"through the edge: {result.reason}", look=f"tail /var/log/nginx/{self.app['name']}_error.log")
+            raise PhaseError(f"through the edge: {result.reason}", look=self.edge.look(self.app))
 
     def hand_over(self) -> None:
         """Start the new single processes when the old ones are gone, on the first host only."""
@@ -460,11 +379,11 @@ class Deploy:
                 old.stop(self.record["from"], old.members(self.record["from"], "singles"))
             self.store(handed=time.time())
             self.runtime.start(self.release, "singles")
-        host.systemctl("start", "--no-block", "--", f"{self.app['name']}.service")
+        self.runtime.enliven()
 
     def join(self) -> None:
         """Wait until the new workers take tasks."""
-        self.runtime.prepare_control(self.release, self.record["venv"])
+        self.runtime.prepare_control(self.release)
         self.runtime.joined(self.release, self.record["started"], self.record.get("quieted", {}).get("revoked", []))
 
     def relieve(self) -> None:
@@ -498,17 +417,13 @@ class Deploy:
         for release in releases.to_prune(self.release, records, self.app["keep"], set(self.runtime.running()) | {self.record.get("from", "")}):
             host.remove(self.shelf.path(release))
             records.pop(release)
-        used = {os.path.basename(record.get("venv", "")) for record in records.values()}
-        for name in os.listdir(f"{self.root}/venvs"):
-            if name not in used:
-                host.remove(f"{self.root}/venvs/{name}")
         static_files.prune(f"{self.root}/static", [self.shelf.path(release, "static") for release in records])
-        self.runtime.forget([dict(self.app, processes=record["processes"]) for record in records.values() if record.get("processes")])
+        self.notes += self.runtime.prune(records)
 
     def write_down(self) -> None:
         """Write down that the release is live, and free the lock."""
         self.store(outcome=releases.GOOD, ended=time.time())
-        host.remove(f"{self.root}/shared/secrets.env.before")
+        self.runtime.keep_secrets()
         self.ledger("live", "record", "")
         self.lock.release()
 
@@ -537,6 +452,7 @@ class Deploy:
         live = self.shelf.live()
         lines += [f"resolve: {self.record['version']} is {self.record['sha'][:7]}; live is {self.shelf.record(live).get('version', 'nothing')} {live}",
                   f"fetch: release {self.release}"]
+        # Its root is another one; the data of the app (an SQLite file) are read where they are.
         shadow = Deploy(dict(self.app, root=f"{self.root}/cache/check"), self.options)
         try:
             lines += shadow.rehearse_build(self)
@@ -561,19 +477,11 @@ class Deploy:
         host.folder(self.root, 0o711)
         for name, mode, owner in (("releases", 0o711, (0, 0)), ("venvs", 0o755, (uid, gid)), ("cache", 0o755, (uid, gid)), ("shared", 0o755, (uid, gid))):
             host.folder(f"{self.root}/{name}", mode, *owner)
-        self.source = real.source
+        self.runtime.source = real.runtime.source
         self.fetch()
-        files = self.python_files()
-        key = python_env.key(self.app["python"], self.record["python"], files)
-        venv = f"{real.root}/venvs/{key}"
-        there = os.path.exists(f"{venv}/.complete")
-        if not there:
-            venv = f"{self.root}/venvs/{key}"
-            self.runtime.build(self.release, venv, files)
-        lines = ["build: dependencies are those of a kept release" if there else "build: dependencies changed, a new venv would be built"]
-        self.runtime.write_scripts(self.release, venv)
-        self.store(venv=venv)
-        if self.options["first"]:
+        values, lines = self.runtime.rehearse_build(self.release, self.record, real.runtime)
+        self.store(**values)
+        if values and self.options["first"]:
             self.migrate(only_check=True)
             lines.append("migrate: " + (", ".join(self.record.get("migrations", [])) or "no migration"))
         return lines + [f"warning: {note}" for note in self.notes if note.startswith("warning")]
@@ -602,20 +510,13 @@ class Deploy:
     def undo(self) -> None:
         """Put the old release back to work and stop the new one."""
         before, old = self.record.get("from", ""), self.old()
-        secrets = f"{self.root}/shared/secrets.env"
-        if os.path.exists(f"{secrets}.before"):
-            host.write(secrets, host.text(f"{secrets}.before"), 0o600, *host.ids(self.app["user"]))
-            host.remove(f"{secrets}.before")
+        self.runtime.restore_secrets()
         if self.shelf.live() == self.release:
-            if before:
-                self.edge.switch(self.shelf, before)
-            else:
-                host.remove(f"{self.root}/live")
+            self.edge.switch(self.app, self.shelf, before)
         self.runtime.stop(self.release, self.runtime.members(self.release, "singles"))
         if old and self.record.get("started"):
             self.wake(before, self.record.get("quieted") or {})
-        if self.record.get("started"):
-            if self.record.get("switched"):
-                self.runtime.drained(self.release)
-            self.runtime.stop(self.release)
+        if self.record.get("switched"):
+            self.runtime.drained(self.release)
+        self.runtime.stop(self.release)
 

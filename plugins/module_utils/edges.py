@@ -1,39 +1,224 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Edges: what takes requests from the world and gives them to the live instance. All have the same verbs.
 
-``switch(shelf, release)`` points the edge at an instance, atomically. ``check(app, shelf)`` returns how to ask the app through it.
+``switch(app, shelf, release)`` points the edge at an instance, ``check(app)`` returns how to ask the app through it, ``missing(app)`` what
+site.yml has to make first, ``look(app)`` the command that shows its log, ``addresses(app, record, release)`` where a release is reached.
+
+Whatever an edge has to know of a release lies in the release's own folder, and the edge reads it through the link ``live``. So the rename
+of that one link is the whole switch, also for what a power loss leaves behind; telling the edge to read again is all that follows.
 """
 from __future__ import annotations
 
+import contextlib
 import os
 
-from ansible_collections.quayside.django.plugins.module_utils import host
+from ansible_collections.quayside.django.plugins.module_utils import host, model, traefik
+from ansible_collections.quayside.django.plugins.module_utils.docker_engine import Engine, EngineError
+from ansible_collections.quayside.django.plugins.module_utils.host import PhaseError
 from ansible_collections.quayside.django.plugins.module_utils.http_health import Check
+
+FOLDER = "/opt/quayside/edge"
+PROJECT = "quayside-edge"
+MARK = "# Made by quayside.django"
+
+
+def loopback(app: dict, record: dict, release: str) -> dict:
+    """Return process -> address of a release whose ports are on this host's loopback."""
+    ports = record.get("ports") or {}
+    return {process["name"]: f"127.0.0.1:{ports[process['name']]}" for process in reached(app, record) if process["name"] in ports}
+
+
+def networked(app: dict, record: dict, release: str) -> dict:
+    """Return process -> address of a release on its app's Docker network.
+
+    The network is part of the name: an edge is in the networks of several apps, and two releases of the same commit may have one id.
+    """
+    return {process["name"]: f"{process['name']}-{release}.{app['network']}:{process['port']}" for process in reached(app, record)}
+
+
+def reached(app: dict, record: dict) -> list[dict]:
+    """Return the processes of a release that are reached by an address; those of the app when the record names none."""
+    return [process for process in record.get("processes") or app["processes"] if process.get("tcp")]
+
+
+def upstreams(app: dict, found: dict) -> str:
+    """Return the addresses of a release as the site of nginx reads them: lines of a map, keyed by the name of the variable."""
+    lines = [f"{model.variable(app, {'name': name})} {address};\n" for name, address in sorted(found.items())]
+    return f"{MARK}: where this release of {app['name']} is reached.\n" + "".join(lines) if lines else ""
+
+
+def point(shelf, release: str) -> None:
+    """Make ``release`` the live one; an empty text: none is."""
+    if release:
+        host.link(f"{shelf.root}/live", f"releases/{release}")
+    else:
+        host.remove(f"{shelf.root}/live")
+        host.sync_folder(shelf.root)
+
+
+def keep(shelf, release: str, name: str, text: str) -> None:
+    """Write what the edge has to know of a release into the release's folder; an empty text: nothing."""
+    folder = shelf.path(release, "edge")
+    if text:
+        host.folder(folder, 0o755)
+        host.write(f"{folder}/{name}", text)
+        host.sync_folder(shelf.path(release))
+    else:
+        host.remove(f"{folder}/{name}")
+
+
+def asked(app: dict, secure: bool, **wanted) -> Check:
+    """Return the check of the public way, on this host."""
+    return Check(url=f"{'https' if secure else 'http'}://127.0.0.1{app['health']['path']}", verify=False, **wanted)
 
 
 class Nginx:
-    """nginx on the host: it connects through the link ``live`` at each request, so renaming the link is the whole switch."""
+    """nginx on the host.
+
+    It connects to sockets through the link ``live`` at each request, so for those the renamed link is all. Addresses it reads when it is
+    reloaded; the site reads them through the link as well.
+    """
+
+    published = True
+    folder = "/etc/nginx"
+    addresses = staticmethod(loopback)
+
+    @classmethod
+    def switch(cls, app: dict, shelf, release: str) -> None:
+        """Point the edge at ``release`` (an empty text: at none); raise PhaseError, and leave all as it was, when nginx would not follow."""
+        before = shelf.live()
+        text = upstreams(app, cls.addresses(app, shelf.record(release), release)) if release else ""
+        if release:
+            keep(shelf, release, "upstreams.conf", text)
+        follow = bool(text or host.text(shelf.path(before, "edge", "upstreams.conf")))
+        if follow:
+            cls.test()
+        point(shelf, release)
+        if follow:
+            try:
+                cls.reload()
+            except PhaseError:
+                point(shelf, before)
+                raise
 
     @staticmethod
-    def switch(shelf, release: str) -> None:
-        host.link(f"{shelf.root}/live", f"releases/{release}")
+    def test() -> None:
+        """Raise PhaseError when nginx would refuse to read its configuration again."""
+        done = host.run(["nginx", "-t"], check=False)
+        if done.returncode:
+            raise PhaseError("nginx refuses its configuration as it lies there, so it could not follow the switch", done.stderr, look="nginx -t")
+
+    @staticmethod
+    def reload() -> None:
+        """Let nginx read its configuration again; raise PhaseError when it does not run."""
+        done = host.systemctl("reload", "nginx", check=False)
+        if done.returncode:
+            raise PhaseError("nginx could not be reloaded", done.stderr, look="systemctl status nginx; journalctl -u nginx -n 50 --no-pager")
+
+    @classmethod
+    def site(cls, app: dict) -> str:
+        """Return the path of the app's site, empty when there is none."""
+        paths = (f"{cls.folder}/sites-enabled/{app['name']}", f"{cls.folder}/sites-enabled/{app['name']}.conf")
+        return next((path for path in paths if os.path.exists(path)), "")
+
+    @classmethod
+    def check(cls, app: dict, **wanted):
+        """Return the check of the public way; over HTTP while the site has no certificate that could serve."""
+        text = host.text(cls.site(app))
+        return asked(app, app["scheme"] == "https" and (not text or "listen 443 " in text), **wanted)
+
+    @classmethod
+    def missing(cls, app: dict) -> str:
+        """Return what site.yml has to make before the edge can serve the app, or an empty text."""
+        return "" if cls.site(app) else f"nginx has no site {app['name']}"
+
+    @staticmethod
+    def look(app: dict) -> str:
+        """Return the command that shows the edge's log of the app."""
+        return f"tail /var/log/nginx/{app['name']}_error.log"
+
+
+class NginxContainer(Nginx):
+    """nginx in a container of the project ``quayside-edge``: it reaches the processes by their names on the app's network."""
+
+    published = False
+    folder = f"{FOLDER}/nginx"
+    addresses = staticmethod(networked)
+
+    @staticmethod
+    def test() -> None:
+        """Raise PhaseError when nginx would refuse to read its configuration again, or does not run."""
+        with engine_words() as engine:
+            container = running(engine, "nginx")
+            made = engine.post(f"/containers/{container}/exec", {"Cmd": ["nginx", "-t"], "AttachStdout": True, "AttachStderr": True, "Tty": True})
+            said = engine.post(f"/exec/{made['Id']}/start", {"Detach": False, "Tty": True})
+            if engine.get(f"/exec/{made['Id']}/json")["ExitCode"]:
+                raise PhaseError("nginx refuses its configuration as it lies there, so it could not follow the switch", said or "",
+                                 look=f"docker exec {container} nginx -t")
+
+    @staticmethod
+    def reload() -> None:
+        """Let nginx read its configuration again; raise PhaseError when it does not run."""
+        with engine_words() as engine:
+            engine.post(f"/containers/{running(engine, 'nginx')}/kill", signal="HUP")
+
+    @staticmethod
+    def look(app: dict) -> str:
+        """Return the command that shows the edge's log."""
+        return f"docker compose -f {FOLDER}/compose.yaml logs --tail 50 nginx"
+
+    @classmethod
+    def missing(cls, app: dict) -> str:
+        """Return what site.yml has to make before the edge can serve the app, or an empty text."""
+        return "" if cls.site(app) and os.path.exists(f"{FOLDER}/compose.yaml") else f"the edge's nginx has no site {app['name']}"
+
+
+class Traefik:
+    """Traefik: the services of the live release are a file behind the link ``live``; a name put anew into its folder makes it read again."""
+
+    published = False
+    folder = f"{FOLDER}/dynamic"
+    addresses = staticmethod(networked)
+
+    @classmethod
+    def switch(cls, app: dict, shelf, release: str) -> None:
+        """Point the edge at ``release``; an empty text: at none, and it answers 503."""
+        name = f"{cls.folder}/{app['name']}.live.yml"
+        if not release:
+            host.write(name, traefik.waiting(app))
+            point(shelf, "")
+            return
+        keep(shelf, release, "services.yml", traefik.services(app, cls.addresses(app, shelf.record(release), release), release))
+        point(shelf, release)
+        # Traefik watches this folder only; a file that it could not read would hide the routes of all apps, so the link comes last.
+        host.link(name, f"{shelf.root}/live/edge/services.yml")
 
     @staticmethod
     def check(app: dict, **wanted):
-        """Return the check of the public way, on this host."""
-        return Check(url=f"{app['scheme']}://127.0.0.1{app['health']['path']}", verify=False, **wanted)
+        """Return the check of the public way."""
+        return asked(app, app["scheme"] == "https", **wanted)
+
+    @classmethod
+    def missing(cls, app: dict) -> str:
+        """Return what site.yml has to make before the edge can serve the app, or an empty text."""
+        return "" if os.path.exists(f"{cls.folder}/{app['name']}.yml") else f"Traefik has no routes for {app['name']}"
 
     @staticmethod
-    def missing(app: dict) -> str:
-        """Return what site.yml has to make before the edge can serve the app, or an empty text."""
-        site = f"/etc/nginx/sites-enabled/{app['name']}"
-        return "" if os.path.exists(site) or os.path.exists(site + ".conf") else f"nginx has no site {app['name']}"
+    def look(app: dict) -> str:
+        """Return the command that shows the edge's log."""
+        return f"docker compose -f {FOLDER}/compose.yaml logs --tail 50 traefik files"
 
 
 class NoEdge:
     """No edge of ours: the link is still what says which release is live."""
 
-    switch = Nginx.switch
+    published = True
+    addresses = staticmethod(loopback)
+
+    @staticmethod
+    def switch(app: dict, shelf, release: str) -> None:
+        """Make ``release`` the live one."""
+        point(shelf, release)
 
     @staticmethod
     def check(app: dict, **wanted):
@@ -43,5 +228,28 @@ class NoEdge:
     def missing(app: dict) -> str:
         return ""
 
+    @staticmethod
+    def look(app: dict) -> str:
+        return ""
 
-EDGES = {"nginx": Nginx, "none": NoEdge}
+
+EDGES = {"nginx": Nginx, "nginx_container": NginxContainer, "traefik": Traefik, "none": NoEdge}
+
+
+@contextlib.contextmanager
+def engine_words():
+    """Give an Engine; what it refuses becomes a PhaseError."""
+    try:
+        yield Engine()
+    except EngineError as error:
+        raise PhaseError(f"Docker: {error.message}", look=f"docker compose -f {FOLDER}/compose.yaml ps") from error
+
+
+def running(engine: Engine, service: str) -> str:
+    """Return the name of the edge's container of a service; raise PhaseError when it does not run."""
+    labels = [f"com.docker.compose.project={PROJECT}", f"com.docker.compose.service={service}"]
+    found = engine.get("/containers/json", filters={"label": labels, "status": ["running"]})
+    if not found:
+        raise PhaseError(f"the edge's container {service} does not run: docker compose -f {FOLDER}/compose.yaml up -d",
+                         look=f"docker compose -f {FOLDER}/compose.yaml ps -a")
+    return found[0]["Names"][0].lstrip("/")

@@ -6,6 +6,7 @@ import contextlib
 import os
 import pwd
 import shutil
+import socket
 import subprocess
 import tempfile
 
@@ -137,10 +138,65 @@ def remove(path: str) -> None:
 
 
 def size() -> tuple[int, int]:
-    """Return cores and memory in MiB of this host."""
+    """Return cores and memory in MiB of this host, both at least 1. A container has those of its limits, not those of the machine."""
     with open("/proc/meminfo", encoding="ascii") as file:
-        total = next(int(line.split()[1]) for line in file if line.startswith("MemTotal:"))
-    return len(os.sched_getaffinity(0)), total // 1024
+        total = next(int(line.split()[1]) for line in file if line.startswith("MemTotal:")) * 1024
+    return max(1, int(cpu())), max(1, int(min([total, *limits("memory")]) // 2 ** 20))
+
+
+def cpu() -> float:
+    """Return how many cores this host may use, as a fraction where a quota says so."""
+    return min([float(len(os.sched_getaffinity(0))), *limits("cpu")])
+
+
+def limits(controller: str, root: str = "/sys/fs/cgroup", member: str = "/proc/1/cgroup") -> list[float]:
+    """Return the limits that the cgroups of the first process set: bytes for ``memory``, cores for ``cpu``. Empty without any.
+
+    The first process, since that of a module may be in a session or a unit with limits of its own. Each level up to the root counts.
+    """
+    found = []
+    for line in text(member).splitlines():
+        _number, names, path = line.split(":", 2)
+        if names and controller not in names.split(","):
+            continue
+        folder = f"{root}/{names}".rstrip("/")
+        while True:
+            found += [limit for limit in [cgroup_limit(controller, f"{folder}/{path.strip('/')}".rstrip("/"))] if limit]
+            if not path.strip("/"):
+                break
+            path = os.path.dirname(path.rstrip("/"))
+    return found
+
+
+def cgroup_limit(controller: str, folder: str) -> float:
+    """Return the limit of one cgroup of either version, 0 when it sets none."""
+    if controller == "memory":
+        value = text(f"{folder}/memory.max").strip() or text(f"{folder}/memory.limit_in_bytes").strip()
+        return float(value) if value.isdigit() and int(value) < 2 ** 60 else 0  # version 1 says "none" by nearly 2^63
+    words = text(f"{folder}/cpu.max").split() or [text(f"{folder}/cpu.cfs_quota_us").strip(), text(f"{folder}/cpu.cfs_period_us").strip()]
+    return int(words[0]) / int(words[1]) if len(words) == 2 and words[0].isdigit() and words[1].isdigit() and int(words[1]) else 0
+
+
+def port_is_free(port: int) -> bool:
+    """Return True when nothing listens on a TCP port of localhost."""
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def open_to_edge(path: str, group: int) -> None:
+    """Let the edge's group read a folder and all in it."""
+    for base, _folders, names in os.walk(path):
+        os.chown(base, 0, group)
+        os.chmod(base, 0o2750)
+        for name in names:
+            one = os.path.join(base, name)
+            if not os.path.islink(one):
+                os.chown(one, 0, group)
+                os.chmod(one, 0o640)
 
 
 def ids(user: str) -> tuple[int, int]:

@@ -18,14 +18,27 @@ from ansible_collections.quayside.django.plugins.module_utils import env_file, p
 
 EDGE_GROUP = 33  # www-data, the same number on every Debian and Ubuntu
 SECRET_LENGTH = 8
+CONTAINER_PORT = 8000
+# Secrets that serve the deploy and that no process of the app sees.
+DEPLOY_SECRETS = ("SOURCE_KEY", "REGISTRY_PASSWORD")
 
 PROCESS = {
     "name": {"type": "str", "required": True, "description": "The process's name: letters, digits and dashes."},
-    "command": {"type": "str", "required": True, "description": [
+    "command": {"type": "str", "default": "", "description": [
         "What it runs, as a shell line inside the app's folder and venv. Where the first word is gunicorn, uvicorn, hypercorn, daphne, "
-        "granian or celery, the flags that it needs and that are not given are added (socket, workers, node name, beat's schedule).",
-        "Any other command uses C($SOCKET), C($RELEASE), C($PROCESS) and C($COPY). What it prints goes to the journal; files in C($LOGS), "
-        "which is shared/logs, are rotated."]},
+        "granian or celery, the flags that it needs and that are not given are added (socket or port, workers, node name, beat's schedule).",
+        "Any other command uses C($SOCKET) or C($PORT), C($RELEASE), C($PROCESS) and C($COPY). What it prints goes to the journal; files in "
+        "C($LOGS), which is shared/logs, are rotated.",
+        "With C(runtime: compose) it takes the place of the image's command, and may be left out where that one is right."]},
+    "image": {"type": "str", "description": "With C(runtime: compose): the image that it runs, a name from images. Default: the first."},
+    "port": {"type": "int", "default": 0, "description": [
+        "With C(runtime: compose): the port that it listens on inside its container. Default: 8000 for what takes requests.",
+        "With C(runtime: systemd): any number but 0 says that it listens on C($PORT) of localhost, which the deploy chooses, instead of a socket."]},
+    "listen": {"type": "int", "default": 0, "description": [
+        "A port on 127.0.0.1 where the edge always gives to the live one of this process, for scripts and tunnels on the host (8000)."]},
+    "check": {"type": "str", "default": "", "description": [
+        "Path that is asked before the switch, for a process other than the one that the health path belongs to (C(/)); any status below 400 "
+        "is good. Empty: it only has to accept connections."]},
     "workers": {"type": "str", "default": "auto", "description": [
         "Workers of a server, or the concurrency of a celery worker. C(auto): 2 x cores + 1, capped by the host's memory; "
         "for celery its own default of one per core."]},
@@ -39,9 +52,58 @@ PROCESS = {
         "20 for a single process."]},
     "route": {"type": "str", "description": "Path at the edge that it serves. Default: C(/) for the process C(web)."},
     "websocket": {"type": "bool", "default": False, "description": "Pass websockets on this route, with an hour between two messages."},
-    "memory": {"type": "str", "default": "", "description": "The most memory of it and its workers, as systemd writes it (C(512M))."},
+    "memory": {"type": "str", "default": "", "description": [
+        "The most memory of it and its workers (C(512M)). Default with C(runtime: compose): by the host's memory (docs/sizing.md)."]},
     "cpu": {"type": "str", "default": "", "description": "The most CPU, in percent of one core (C(150%))."},
     "env": {"type": "dict", "default": {}, "description": "Variables for this process only."},
+}
+
+IMAGE = {
+    "name": {"type": "str", "required": True, "description": "Name by which processes refer to it."},
+    "from": {"type": "str", "choices": ["registry", "build", "archive"], "description": [
+        "C(registry): pulled. C(build): built on the host from the app's source. C(archive): a file of C(docker save) on the controller. "
+        "Default: C(archive) with archive, C(registry) with a repository and no source for the app, else C(build)."]},
+    "repository": {"type": "str", "description": [
+        "Name without a tag, with its registry: C(ghcr.io/acme/shop). Default for what is built: C(quayside/<app>-<name>)."]},
+    "tag": {"type": "str", "default": "{version}", "description": "Tag in the registry; C({version}) stands for the version that is deployed."},
+    "archive": {"type": "str", "default": "", "description": "Path on the controller; C({version}) stands for the version that is deployed."},
+    "context": {"type": "str", "default": "", "description": "Folder of the source that is built. Default: source.subdir."},
+    "dockerfile": {"type": "str", "default": "Dockerfile", "description": "Path under the context."},
+    "target": {"type": "str", "default": "", "description": "Stage to build. Default: the last."},
+    "args": {"type": "dict", "default": {}, "description": [
+        "Build arguments, such as what a frontend bakes in (C(NEXT_PUBLIC_API)). They stay in the image: no secrets here."]},
+    "secrets": {"type": "list", "elements": "str", "default": [], "description": [
+        "Names of the app's secrets that C(RUN --mount=type=secret,id=NAME) may read while it is built; they stay in no layer."]},
+}
+
+FRONTEND = {
+    "name": {"type": "str", "required": True, "description": "Its name."},
+    "route": {"type": "str", "default": "/", "description": "Path at the edge: C(/) or C(/app/)."},
+    "folder": {"type": "str", "required": True, "description": [
+        "Folder of the finished files: under the app's root in the source (C(frontend/dist)), or inside the image."]},
+    "image": {"type": "str", "default": "", "description": "With C(runtime: compose): the image that holds the folder. Default: the first."},
+    "fallback": {"type": "str", "default": "index.html", "description": [
+        "File that answers a path that is no file, as a single-page app wants. Empty: 404."]},
+    "max_age": {"type": "int", "default": 0, "description": "Seconds that a browser keeps a file whose name holds no hash; with one it is a year."},
+}
+
+BUILD = {
+    "command": {"type": "str", "required": True, "description": "A shell line: C(npm ci && npm run build)."},
+    "folder": {"type": "str", "default": "", "description": "Folder under the app's root in which it runs."},
+    "env": {"type": "dict", "default": {}, "description": "Variables for it, beside the app's."},
+    "timeout": {"type": "int", "default": 1800, "description": "Seconds after which it is ended and the deploy fails."},
+}
+
+FOLDER = {
+    "name": {"type": "str", "required": True, "description": "Folder C(shared/<name>) of the app's root; it outlives releases."},
+    "path": {"type": "str", "default": "", "description": [
+        "Where the app looks for it: inside its container (C(/app/data)), or under the app's root in its code. Empty: only at its own path."]},
+}
+
+LIMIT = {
+    "path": {"type": "str", "required": True, "description": "Beginning of the paths that are limited: C(/api/). The health path never is."},
+    "rate": {"type": "int", "required": True, "description": "Requests a second from one address."},
+    "burst": {"type": "int", "default": 20, "description": "Requests that may come at once beyond that; the others get 429."},
 }
 
 COMMAND = {
@@ -70,24 +132,39 @@ def sub(options: dict, description: str, elements: bool = False, default=None) -
 SPEC = {
     "name": {"type": "str", "required": True, "description": [
         "Name of the app, and of its Unix user, units, site and, by default, database. At most 24 of a-z, 0-9 and the dash."]},
-    "runtime": {"type": "str", "default": "systemd", "choices": ["systemd"], "description": "How its processes run."},
-    "edge": {"type": "str", "default": "nginx", "choices": ["nginx", "none"], "description": "What takes its requests from the world."},
+    "runtime": {"type": "str", "default": "systemd", "choices": ["systemd", "compose"], "description": [
+        "How its processes run: C(systemd), a venv and units; C(compose), containers (docs/runtime-compose.md)."]},
+    "edge": {"type": "str", "default": "nginx", "choices": ["nginx", "nginx_container", "traefik", "none"], "description": [
+        "What takes its requests from the world: nginx on the host, or, for containers, nginx or Traefik in one (docs/edges.md)."]},
+    "network": {"type": "str", "description": "With C(runtime: compose): name of the app's Docker network. Default: the name."},
     "root": {"type": "str", "description": "Folder of the app on the host. Default: C(/opt/<name>)."},
     "user": {"type": "str", "description": "Unix user and group that own and run it. Default: the name."},
     "domains": {"type": "list", "elements": "str", "default": [], "description": [
         "Names (or addresses) under which it is served. The first is the one that health checks use."]},
     "canonical": {"type": "str", "default": "", "description": "The domain that all others redirect to. Empty: all are served."},
     "tls": sub({
-        "mode": {"type": "str", "default": "none", "choices": ["none", "selfsigned", "provided"], "description": "Where the certificate comes from."},
+        "mode": {"type": "str", "default": "none", "choices": ["none", "selfsigned", "provided", "acme"], "description": [
+            "Where the certificate comes from. C(acme): Let's Encrypt or another such authority, asked by Traefik itself."]},
+        "email": {"type": "str", "default": "", "description": "With C(acme): where the authority writes to."},
+        "server": {"type": "str", "default": "https://acme-v02.api.letsencrypt.org/directory", "description": "With C(acme): its directory."},
         "certificate": {"type": "str", "default": "", "description": "With C(provided): path of the chain on the host."},
         "key": {"type": "str", "default": "", "description": "With C(provided): path of the key on the host."},
     }, "HTTPS."),
     "source": sub({
-        "repo": {"type": "str", "required": True, "description": "URL of the git repository, as the host reaches it."},
-        "version": {"type": "str", "default": "main", "description": "Branch, tag or commit. C(-e version=…) on the command line wins."},
+        "repo": {"type": "str", "default": "", "description": "URL of the git repository, as the host reaches it."},
+        "folder": {"type": "str", "default": "", "description": [
+            "Instead of repo: a folder on the controller, sent by rsync. What .gitignore names and C(.git) stay at home."]},
+        "version": {"type": "str", "description": [
+            "Branch, tag or commit; with images from a registry their tag. C(-e version=…) on the command line wins. Default: C(main); "
+            "C(latest) for images from a registry; for a folder its commit, where it is one of git's without changes."]},
         "subdir": {"type": "str", "default": "", "description": "Folder of the repository that is the app's root."},
     }, "Where the code comes from. A deploy key for C(git@…) is the secret C(SOURCE_KEY)."),
-    "manage": {"type": "str", "default": "manage.py", "description": "Path of manage.py under the app's root."},
+    "images": sub(IMAGE, "With C(runtime: compose): the images of its processes. Default: one, C(app), built from the source.", True),
+    "registry": sub({
+        "server": {"type": "str", "default": "", "description": "Registry to log in to: C(ghcr.io), C(registry.example.com:5000). Empty: Docker Hub."},
+        "user": {"type": "str", "default": "", "description": "User name. Empty: no login. Its password or token is the secret C(REGISTRY_PASSWORD)."},
+    }, "Login for private images, also for base images of a build. It is never written to the host's disk."),
+    "manage": {"type": "str", "default": "manage.py", "description": "Path of manage.py under the app's root, or in the image's working folder."},
     "settings": {"type": "str", "required": True, "description": "Settings module: C(config.settings.production)."},
     "python": sub({
         "interpreter": {"type": "str", "default": "/usr/bin/python3", "description": "Interpreter on the host; never downloaded."},
@@ -102,17 +179,26 @@ SPEC = {
     }, "How its dependencies are installed."),
     "packages": {"type": "list", "elements": "str", "default": [], "description": "Operating system packages that it needs (libpq5, gdal-bin)."},
     "processes": sub(PROCESS, "What the app runs. Default: C(web), gunicorn with the project's C(<package>.wsgi).", True),
+    "build": sub(BUILD, "With C(runtime: systemd): commands that build what is not Python, in order, before anything else runs.", True, []),
+    "frontends": sub(FRONTEND, "Static builds that the edge serves by itself.", True, []),
+    "folders": sub(FOLDER, "Folders of data that outlive releases, beside media and logs.", True, []),
     "commands": sub(COMMAND, "manage.py commands of every release, in order. Default: migrate, then collectstatic on each host.", True),
     "database": sub({
-        "engine": {"type": "str", "default": "postgresql", "choices": ["postgresql", "external", "none"], "description": [
-            "C(postgresql): a database and a role on this host. C(external): untouched; give C(DATABASE_URL) in secrets."]},
+        "engine": {"type": "str", "default": "postgresql", "choices": ["postgresql", "container", "external", "sqlite", "none"], "description": [
+            "C(postgresql): a database and a role on this host. C(container): PostgreSQL in a container of the app's own, with a volume. "
+            "C(external): untouched; give C(DATABASE_URL) in secrets. C(sqlite): a file in shared/database (docs/databases.md)."]},
+        "image": {"type": "str", "default": "postgres:16-alpine", "description": "With C(container): its image."},
+        "connections": {"type": "int", "default": 0, "description": [
+            "Most connections that the server gives to this app; workers are sized to stay below it, two instances together. 0: no limit."]},
         "name": {"type": "str", "description": "Default: the app's name with _ for -."},
         "user": {"type": "str", "description": "Default: the database's name."},
         "extensions": {"type": "list", "elements": "str", "default": [], "description": "Extensions to create in it."},
     }, "Its database."),
     "cache": sub({
-        "engine": {"type": "str", "default": "redis", "choices": ["redis", "external", "none"], "description": [
-            "C(redis): an instance of its own on this host. C(external): untouched; give the URLs in secrets."]},
+        "engine": {"type": "str", "default": "redis", "choices": ["redis", "container", "external", "none"], "description": [
+            "C(redis): an instance of its own on this host. C(container): one in a container of the app's own, with a volume. "
+            "C(external): untouched; give the URLs in secrets."]},
+        "image": {"type": "str", "default": "redis:7-alpine", "description": "With C(container): its image."},
         "port": {"type": "int", "default": 0, "description": [
             "0: a Unix socket that only the app's group reaches. Else a port on localhost; needs the secret C(REDIS_PASSWORD)."]},
         "memory": {"type": "str", "default": "auto", "description": "maxmemory (C(256mb)). C(auto): by the host's memory."},
@@ -128,14 +214,16 @@ SPEC = {
     "static": sub({
         "url": {"type": "str", "default": "/static/", "description": "STATIC_URL. Empty: the edge serves none."},
         "root": {"type": "str", "default": "", "description": [
-            "Folder under the app's root that the settings name as STATIC_ROOT. Empty: the settings read C(STATIC_ROOT) from the env."]},
+            "Folder under the app's root that the settings name as STATIC_ROOT; with C(runtime: compose) its path in the container "
+            "(C(/app/staticfiles)). Empty: the settings read C(STATIC_ROOT) from the env."]},
         "max_age": {"type": "int", "default": 31536000, "description": [
             "Seconds that a browser keeps a file whose name holds no hash; with one it is a year and immutable."]},
     }, "Static files."),
     "media": sub({
         "url": {"type": "str", "default": "/media/", "description": "MEDIA_URL. Empty: the edge serves none."},
         "root": {"type": "str", "default": "", "description": [
-            "Folder under the app's root that the settings name as MEDIA_ROOT. Empty: the settings read C(MEDIA_ROOT) from the env."]},
+            "Folder under the app's root that the settings name as MEDIA_ROOT; with C(runtime: compose) its path in the container "
+            "(C(/app/media)). Empty: the settings read C(MEDIA_ROOT) from the env."]},
         "max_age": {"type": "int", "default": 86400, "description": "Seconds that a browser keeps a file."},
     }, "Uploaded files; they outlive releases."),
     "env": {"type": "dict", "default": {}, "description": "Variables of every process and command. They win over derived ones."},
@@ -156,6 +244,19 @@ SPEC = {
     "headers": {"type": "dict", "default": {}, "description": "Headers that the edge adds to every answer."},
     "site_extra": {"type": "str", "default": "", "description": "Lines of nginx for the site's server block, as they are."},
     "allow": sub(ALLOW, "Paths for some addresses only.", True, []),
+    "limits": sub(LIMIT, "How many requests an address may send.", True, []),
+    "container": sub({
+        "user": {"type": "str", "default": "", "description": [
+            "User that its containers run as, as C(uid:gid). Default: the app's own Unix user, who owns what they write. Never root."]},
+        "read_only": {"type": "bool", "default": True, "description": "The image's files cannot be changed; /tmp and /dev/shm can."},
+        "writable": {"type": "list", "elements": "str", "default": [], "description": [
+            "Folders in the container that it may write to besides; kept in memory, empty at each start (C(/app/.next/cache))."]},
+        "volumes": {"type": "list", "elements": "str", "default": [], "description": "More volumes, as compose writes them (C(/srv/in:/in:ro))."},
+        "interval": {"type": "int", "default": 30, "description": "Seconds between two of Docker's health checks."},
+        "timeout": {"type": "int", "default": 10, "description": "Seconds that one may take."},
+        "retries": {"type": "int", "default": 3, "description": "Failures in a row after which a container is unhealthy."},
+        "start_period": {"type": "int", "default": 5, "description": "Seconds after its start in which failures do not count."},
+    }, "With C(runtime: compose): how its containers run."),
     "keep": {"type": "int", "default": 5, "description": "Releases to keep for a rollback, the live one included; at least 2."},
     "disk": {"type": "int", "default": 300, "description": "MiB that must be free under the root before a release is made."},
     "sandbox": sub({
@@ -171,6 +272,8 @@ DRAIN = {"http": 30, "worker": 300, "beat": 20, "other": 30}
 NAME = re.compile(r"^[a-z][a-z0-9-]{0,23}\Z")
 PATHS = re.compile(r"^/[A-Za-z0-9._/-]*[A-Za-z0-9_-]\Z")
 RELATIVE = re.compile(r"^(?!.*(^|/)\.\.(/|$))[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*\Z")
+REPOSITORY = re.compile(r"^([A-Za-z0-9.-]+(:[0-9]+)?/)?[a-z0-9]+([._/-]+[a-z0-9]+)*\Z")
+CONTAINER_EDGES = ("nginx_container", "traefik")
 DOMAIN = re.compile(r"^(\*\.)?([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]*[a-z0-9])?\Z")
 
 
@@ -227,10 +330,12 @@ def validate(app: dict) -> tuple[list[str], dict]:
 def unreadable(app: dict) -> list[str]:
     """Return a finding for each command that is empty or that no shell could read."""
     found = []
-    for label, command in [(f"processes[{process['name']}]", process["command"]) for process in app["processes"] or []] + \
-                          [(f"commands[{command['name'] or number}]", command["manage"]) for number, command in enumerate(app["commands"] or [])]:
+    own = app["runtime"] == "compose"  # an image brings a command of its own
+    for label, command, may_be_empty in \
+            [(f"processes[{process['name']}]", process["command"], own) for process in app["processes"] or []] + \
+            [(f"commands[{command['name'] or number}]", command["manage"], False) for number, command in enumerate(app["commands"] or [])]:
         try:
-            if not shlex.split(command):
+            if not shlex.split(command) and not may_be_empty:
                 found.append(f"{label}: its command is empty")
         except ValueError as error:
             found.append(f"{label}: {command!r} cannot be read as a shell line: {error}")
@@ -256,12 +361,21 @@ def derive(app: dict) -> dict:
     """Return the app with what follows from its own fields."""
     name = app["name"]
     app["root"] = (app["root"] or f"/opt/{name}").rstrip("/")
+    app["shared"] = f"{app['root']}/shared"
     app["user"] = app["user"] or name
     app["edge_group"] = EDGE_GROUP
+    if app["source"]["version"] is None:
+        app["source"]["version"] = "main" if app["source"]["repo"] else "" if app["source"]["folder"] else "latest"
+    app["network"] = app["network"] or name
     app["domains"], app["canonical"] = [domain.lower() for domain in app["domains"]], app["canonical"].lower()
     package = app["settings"].split(".")[0]
-    app["processes"] = [process_defaults(process) for process in
+    if app["runtime"] == "compose":
+        app["images"] = [image_defaults(app, image) for image in app["images"] or [validated(IMAGE, {"name": "app"})]]
+    else:
+        app["images"] = app["images"] or []
+    app["processes"] = [process_defaults(app, process) for process in
                         app["processes"] or [validated(PROCESS, {"name": "web", "command": f"gunicorn {package}.wsgi"})]]
+    app["frontends"] = [dict(frontend, image=frontend["image"] or (app["images"] or [{"name": ""}])[0]["name"]) for frontend in app["frontends"]]
     app["commands"] = [dict(command, name=command["name"] or command["manage"].split()[0]) for command in
                        app["commands"] or [validated(COMMAND, command) for command in COMMANDS]]
     app["database"]["name"] = app["database"]["name"] or name.replace("-", "_")
@@ -278,17 +392,34 @@ def validated(spec: dict, value: dict) -> dict:
     return ArgumentSpecValidator(spec).validate(value).validated_parameters
 
 
-def process_defaults(process: dict) -> dict:
-    """Return a process with what follows from its command."""
+def image_defaults(app: dict, image: dict) -> dict:
+    """Return an image with what follows from its fields and from the app's source."""
+    has_source = bool(app["source"]["repo"] or app["source"]["folder"])
+    if image["from"] is None:
+        image["from"] = "archive" if image["archive"] else "registry" if image["repository"] and not has_source else "build"
+    image["repository"] = image["repository"] or f"quayside/{app['name']}-{image['name']}"
+    image["context"] = image["context"] or app["source"]["subdir"]
+    return image
+
+
+def process_defaults(app: dict, process: dict) -> dict:
+    """Return a process with what follows from its command: ``kind``, ``socket`` or ``tcp`` for what takes requests, and by which."""
     what = processes.kind(process["command"])
     process["kind"] = what
-    process["socket"] = what == "http" or "$SOCKET" in process["command"]
+    compose = app["runtime"] == "compose"
+    process["socket"] = "$SOCKET" in process["command"] or (what == "http" and not compose and not process["port"])
+    process["tcp"] = not process["socket"] and (what == "http" or bool(process["port"] or process["route"]) or "$PORT" in process["command"] or
+                                                (compose and process["name"] == "web"))
+    process["serves"] = process["socket"] or process["tcp"]
+    if compose:
+        process["image"] = process["image"] or app["images"][0]["name"]
+        process["port"] = process["port"] or (CONTAINER_PORT if process["tcp"] else 0)
     if process["single"] is None:
         process["single"] = what == "beat"
     if process["drain"] is None:
         process["drain"] = DRAIN[what]
     if process["route"] is None:
-        process["route"] = "/" if process["name"] == "web" and process["socket"] else ""
+        process["route"] = "/" if process["name"] == "web" and process["serves"] else ""
     return process
 
 
@@ -301,10 +432,16 @@ def inspect(app: dict) -> list[str]:
         found.append(f"root: {app['root']!r} is no path of its own such as /opt/{app['name']}")
     if len(f"{app['root']}/releases/20261121072900-0123456/run/") + max(len(p["name"]) for p in app["processes"]) + 5 > 100:
         found.append(f"root: {app['root']!r} is too long: a socket's path has to stay under 100 bytes")
-    for field, value in (("source.subdir", app["source"]["subdir"]), ("static.root", app["static"]["root"]),
-                         ("media.root", app["media"]["root"]), ("manage", app["manage"])):
+    compose = app["runtime"] == "compose"
+    inside = [("source.subdir", app["source"]["subdir"])] + ([] if compose else [("manage", app["manage"])])
+    places = [("static.root", app["static"]["root"]), ("media.root", app["media"]["root"]),
+              *((f"folders[{folder['name']}].path", folder["path"]) for folder in app["folders"])]
+    for field, value in inside if compose else inside + places:
         if value and not RELATIVE.match(value):
             found.append(f"{field}: {value!r} is no path inside the repository")
+    for field, value in places if compose else []:
+        if value and not PATHS.match(value):
+            found.append(f"{field}: {value!r} is no path in the container, such as /app/{field.split('.')[0]}")
     if app["edge"] != "none" and not app["domains"]:
         found.append("domains: give at least one name or address, or edge: none")
     for field in ("static", "media"):
@@ -319,8 +456,80 @@ def inspect(app: dict) -> list[str]:
         found.append("tls: mode provided needs certificate and key, paths on the host")
     if app["keep"] < 2:
         found.append("keep: at least 2, the live release and the one to roll back to")
+    found += inspect_source(app)
     found += inspect_processes(app)
+    found += inspect_edge(app)
     found += inspect_env(app)
+    return found
+
+
+def inspect_source(app: dict) -> list[str]:
+    """Return what is wrong with where the code and the images of an app come from."""
+    found, source = [], app["source"]
+    if source["repo"] and source["folder"]:
+        found.append("source: give repo or folder, not both")
+    if app["runtime"] == "systemd":
+        if not source["repo"] and not source["folder"]:
+            found.append("source: give repo, the URL of a git repository, or folder, one on this machine")
+        if app["images"]:
+            found.append("images: are for runtime: compose; with systemd the code comes from source")
+        return found
+    names = [image["name"] for image in app["images"]]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        found.append(f"images: two are called {name}")
+    for image in app["images"]:
+        label = f"images[{image['name']}]"
+        if not REPOSITORY.match(image["repository"]):
+            found.append(f"{label}.repository: {image['repository']!r} is no repository such as ghcr.io/acme/shop (without a tag, in small letters)")
+        if image["from"] == "build" and not (source["repo"] or source["folder"]):
+            found.append(f"{label}: it is built on the host, so source needs repo or folder; or give repository, to pull it from a registry")
+        if image["from"] == "archive" and not image["archive"]:
+            found.append(f"{label}: from: archive needs archive, the path of a file of `docker save` on this machine")
+        for path in (image["context"], image["dockerfile"]):
+            if path and not RELATIVE.match(path):
+                found.append(f"{label}: {path!r} is no path inside the source")
+        found += [f"{label}.secrets: {name} is not one of the app's secrets" for name in image["secrets"] if name not in app["secrets"]]
+        found += [f"{label}.args: {name} is a secret of the app, and build arguments stay in the image: name it in images.secrets instead"
+                  for name in image["args"] if name in app["secrets"]]
+    for place in [f"processes[{process['name']}]" for process in app["processes"] if process["image"] not in names] + \
+                 [f"frontends[{frontend['name']}]" for frontend in app["frontends"] if frontend["image"] not in names]:
+        found.append(f"{place}.image: there is no such image; there are {', '.join(names)}")
+    user = app["container"]["user"]
+    if user and not re.match(r"^[1-9][0-9]*(:[0-9]+)?\Z", user):
+        found.append(f"container.user: {user!r} is no uid:gid such as 1000:1000, and never root (0)")
+    if app["build"]:
+        found.append("build: is for runtime: systemd; with compose the Dockerfile builds")
+    return found
+
+
+def inspect_edge(app: dict) -> list[str]:
+    """Return what the edge, the runtime and the services of an app do not allow together."""
+    found, compose = [], app["runtime"] == "compose"
+    if app["edge"] in CONTAINER_EDGES and not compose:
+        found.append(f"edge: {app['edge']} is a container and reaches containers only: set runtime: compose, or edge: nginx")
+    for field in ("database", "cache"):
+        if app[field]["engine"] == "container" and not compose:
+            other = "postgresql" if field == "database" else "redis"
+            found.append(f"{field}.engine: container is for runtime: compose; with systemd set {field}.engine: {other}")
+    if compose and app["cache"]["engine"] == "redis" and app["cache"]["port"]:
+        found.append("cache.port: a container does not reach a port on the host's localhost: leave it out, the socket is mounted")
+    if app["tls"]["mode"] == "acme" and app["edge"] != "traefik":
+        found.append("tls.mode: acme is for edge: traefik; for nginx take provided or selfsigned")
+    if app["edge"] == "traefik" and app["site_extra"]:
+        found.append("site_extra: those are lines of nginx, and the edge is traefik")
+    for number, limit in enumerate(app["limits"]):
+        if limit["rate"] < 1 or limit["burst"] < 0 or not limit["path"].startswith("/"):
+            found.append(f"limits[{number}]: path begins with a slash, rate is at least 1 a second and burst at least 0")
+    ports = [process["listen"] for process in app["processes"] if process["listen"]]
+    for process in app["processes"]:
+        label = f"processes[{process['name']}]"
+        if process["listen"] and not process["serves"]:
+            found.append(f"{label}.listen: it takes no requests")
+        if process["listen"] and (not 1024 <= process["listen"] <= 65535 or 20000 <= process["listen"] <= 29999 or ports.count(process["listen"]) > 1):
+            found.append(f"{label}.listen: {process['listen']} has to be a port of its own from 1024 to 65535, and not 20000 to 29999, "
+                         "which deploys choose from")
+        if process["socket"] and compose and app["edge"] == "traefik":
+            found.append(f"{label}: traefik reaches no unix sockets: use $PORT instead of $SOCKET")
     return found
 
 
@@ -336,7 +545,7 @@ def inspect_processes(app: dict) -> list[str]:
         names.add(process["name"])
         if process["workers"] != "auto" and not re.match(r"^0*[1-9][0-9]*\Z", process["workers"]):
             found.append(f"{label}: workers is a number or auto, not {process['workers']!r}")
-        if process["count"] < 1 or (process["count"] > 1 and (process["single"] or process["socket"])):
+        if process["count"] < 1 or (process["count"] > 1 and (process["single"] or process["serves"])):
             found.append(f"{label}: count is for processes that serve no HTTP and are not single; for more of this one raise workers")
         if process["kind"] in ("worker", "beat") and not processes.celery_app(process["command"]):
             found.append(f"{label}: celery needs to know the app: celery -A <package> {process['kind']}")
@@ -344,14 +553,15 @@ def inspect_processes(app: dict) -> list[str]:
             found.append(f"{label}: a worker with --beat would run beat twice during a deploy: give beat a process of its own")
         if process["kind"] == "worker" and processes.given(shlex.split(process["command"]), ("-n", "--hostname")):
             found.append(f"{label}: its node name is how a deploy finds the worker: leave out -n and --hostname")
-        if process["route"] and not process["socket"]:
-            found.append(f"{label}: it has a route but does not listen on $SOCKET")
+        if app["runtime"] == "compose" and process["name"] in ("db", "redis"):
+            found.append(f"{label}: db and redis are the names of the app's own services: take another one")
         found += env_findings(process["env"], f"{label}.env")
     units = [processes.unit_name(app, process, copy) for process in app["processes"] for copy in processes.copies(process)]
     found += [f"processes: two have the unit {unit}" for unit in sorted({unit for unit in units if units.count(unit) > 1})]
-    routes = [process["route"] for process in app["processes"] if process["route"]]
+    routes = [process["route"] for process in app["processes"] if process["route"]] + [frontend["route"] for frontend in app["frontends"]]
     if app["edge"] != "none" and "/" not in routes:
         found.append("processes: none has route: / (a server named web has it by itself)")
+    found += [f"routes: {route!r} does not begin with a slash" for route in routes if not route.startswith("/")]
     found += [f"processes: two have the route {route}" for route in sorted({r for r in routes if routes.count(r) > 1})]
     return found
 
@@ -359,7 +569,7 @@ def inspect_processes(app: dict) -> list[str]:
 def inspect_env(app: dict) -> list[str]:
     """Return what is wrong with env and secrets: names, line breaks, what is missing or too short."""
     found = env_findings(app["env"], "env") + env_findings(
-        {key: value for key, value in app["secrets"].items() if key != "SOURCE_KEY"}, "secrets")
+        {key: value for key, value in app["secrets"].items() if key not in DEPLOY_SECRETS}, "secrets")
     for name, reason in needed_secrets(app).items():
         if not app["secrets"].get(name):
             found.append(f"secrets: {name} is missing ({reason}): put it into the environment's vault file and name it in the app's secrets")
@@ -384,12 +594,14 @@ def env_findings(env: dict, label: str) -> list[str]:
 def needed_secrets(app: dict) -> dict:
     """Return name -> reason of the secrets without which the app cannot run."""
     needed = {"SECRET_KEY": "Django signs sessions with it"}
-    if app["database"]["engine"] == "postgresql":
-        needed["DATABASE_PASSWORD"] = "database.engine is postgresql"
+    if app["database"]["engine"] in ("postgresql", "container"):
+        needed["DATABASE_PASSWORD"] = f"database.engine is {app['database']['engine']}"
     if app["database"]["engine"] == "external":
         needed["DATABASE_URL"] = "database.engine is external"
     if app["cache"]["engine"] == "redis" and app["cache"]["port"]:
         needed["REDIS_PASSWORD"] = "cache.port opens a TCP port"
+    if app["registry"]["user"]:
+        needed["REGISTRY_PASSWORD"] = "registry.user is given"
     return needed
 
 
@@ -404,10 +616,18 @@ def collisions(apps: list[dict]) -> list[str]:
             claims += [("database", app["database"]["name"]), ("database role", app["database"]["user"])]
         if app["cache"]["engine"] == "redis" and app["cache"]["port"]:
             claims.append(("Redis port", app["cache"]["port"]))
+        claims += [("port (listen)", process["listen"]) for process in app["processes"] if process["listen"]]
+        if app["runtime"] == "compose":
+            claims.append(("network", app["network"]))
+            claims += [("image repository", image["repository"]) for image in app["images"] if image["from"] == "build"]
         for claim in claims:
             other = owners.setdefault(claim, app["name"])
             if other != app["name"] or (claim[0] == "name" and app is not next(a for a in apps if a["name"] == app["name"])):
                 found.append(f"app {app['name']}: its {claim[0]} {claim[1]} is also that of app {other}")
+    edges = {app["edge"]: app["name"] for app in apps if app["edge"] != "none"}
+    if len(edges) > 1:
+        found.append("one host has one edge, since only one can hold the ports 80 and 443; here are " +
+                     " and ".join(f"{edge} (app {name})" for edge, name in sorted(edges.items())))
     return found
 
 
@@ -441,28 +661,45 @@ def environment(app: dict) -> dict:
     origins = [f"{app['scheme']}://{host}" for host in hosts]
     env = {"DJANGO_SETTINGS_MODULE": app["settings"], "ALLOWED_HOSTS": ",".join(host.removeprefix("*") for host in hosts or ["localhost"]),
            "CSRF_TRUSTED_ORIGINS": ",".join(origins), "STATIC_URL": app["static"]["url"], "MEDIA_URL": app["media"]["url"],
-           "MEDIA_ROOT": f"{app['root']}/shared/media", "LOGS": f"{app['root']}/shared/logs", "PYTHONUNBUFFERED": "1"}
-    if app["database"]["engine"] == "postgresql":
-        env.update(DATABASE_HOST="127.0.0.1", DATABASE_PORT="5432", DATABASE_NAME=app["database"]["name"],
+           "MEDIA_ROOT": f"{app['shared']}/media", "LOGS": f"{app['shared']}/logs", "PYTHONUNBUFFERED": "1"}
+    if app["media"]["root"].startswith("/"):
+        env["MEDIA_ROOT"] = app["media"]["root"]
+    if app["database"]["engine"] in ("postgresql", "container"):
+        env.update(DATABASE_HOST=database_host(app), DATABASE_PORT="5432", DATABASE_NAME=app["database"]["name"],
                    DATABASE_USER=app["database"]["user"])
+    if app["database"]["engine"] == "sqlite":
+        env.update(DATABASE_PATH=sqlite_path(app), DATABASE_URL=f"sqlite:///{sqlite_path(app)}")
     env.update({key: env_file.text(value) for key, value in app["env"].items()})
     return env
 
 
+def database_host(app: dict) -> str:
+    """Return where the app finds its PostgreSQL: containers reach that of the host by its socket, which is mounted."""
+    if app["database"]["engine"] == "container":
+        return "db"
+    return "/run/postgresql" if app["runtime"] == "compose" else "127.0.0.1"
+
+
+def sqlite_path(app: dict) -> str:
+    """Return the path of the app's SQLite database."""
+    return f"{app['shared']}/database/db.sqlite3"
+
+
 def release_environment(app: dict, release: str, version: str) -> dict:
     """Return the variables of one release: those of the app, with its id, its version and its folder of static files."""
-    env = {"RELEASE": release, "VERSION": version, "STATIC_ROOT": f"{app['root']}/releases/{release}/static"}
+    static = app["static"]["root"] if app["static"]["root"].startswith("/") else f"{app['root']}/releases/{release}/static"
+    env = {"RELEASE": release, "VERSION": version, "STATIC_ROOT": static}
     return dict(env, **environment(app))
 
 
 def secret_environment(app: dict) -> dict:
     """Return the variables that nobody may see: the app's secrets, and the URLs that hold one of them or lead to its services."""
-    secrets = {key: value for key, value in app["secrets"].items() if key != "SOURCE_KEY"}
+    secrets = {key: value for key, value in app["secrets"].items() if key not in DEPLOY_SECRETS}
     env = {}
-    if app["database"]["engine"] == "postgresql":
-        password = quote(secrets.get("DATABASE_PASSWORD", ""), safe="")
-        env["DATABASE_URL"] = f"postgresql://{app['database']['user']}:{password}@127.0.0.1:5432/{app['database']['name']}"
-    if app["cache"]["engine"] == "redis":
+    if app["database"]["engine"] in ("postgresql", "container"):
+        password, where = quote(secrets.get("DATABASE_PASSWORD", ""), safe=""), quote(database_host(app), safe="")
+        env["DATABASE_URL"] = f"postgresql://{app['database']['user']}:{password}@{where}:5432/{app['database']['name']}"
+    if app["cache"]["engine"] in ("redis", "container"):
         numbers = app["cache"]["databases"]
         for key, number in (("CACHE_URL", numbers["cache"]), ("SESSION_URL", numbers["session"]),
                             ("CELERY_BROKER_URL", numbers["broker"]), ("CELERY_RESULT_URL", numbers["result"])):
@@ -472,6 +709,9 @@ def secret_environment(app: dict) -> dict:
 
 def redis_url(app: dict, number: int, celery: bool) -> str:
     """Return the URL of one database of the app's Redis; celery writes that of a socket in its own way."""
+    if app["cache"]["engine"] == "container":
+        password = app["secrets"].get("REDIS_PASSWORD", "")
+        return f"redis://{':' + quote(password, safe='') + '@' if password else ''}redis:6379/{number}"
     if app["cache"]["port"]:
         return f"redis://:{quote(app['secrets'].get('REDIS_PASSWORD', ''), safe='')}@127.0.0.1:{app['cache']['port']}/{number}"
     socket = f"/run/redis-{app['name']}/redis.sock"
@@ -503,9 +743,22 @@ def caches(apps: list[dict]) -> list[dict]:
             for app in apps if app["cache"]["engine"] == "redis"]
 
 
-def sites(apps: list[dict]) -> list[dict]:
-    """Return what the role nginx serves: a site for each app."""
-    return [site(app) for app in apps if app["edge"] == "nginx"]
+def sites(apps: list[dict], edges: tuple = ("nginx",)) -> list[dict]:
+    """Return what the role nginx serves: a site for each app with one of these edges."""
+    return [site(app) for app in apps if app["edge"] in edges]
+
+
+def upstream(app: dict, process: dict) -> dict:
+    """Return how nginx finds a process: its socket behind the link ``live``, or the variable that the live release sets."""
+    name = f"{app['name']}-{process['name']}"
+    if process["socket"]:
+        return {"name": name, "server": f"unix:{app['root']}/live/run/{process['name']}.sock", "variable": "", "address": f"http://{name}"}
+    return {"name": name, "server": "", "variable": variable(app, process), "address": f"http://${variable(app, process)}"}
+
+
+def variable(app: dict, process: dict) -> str:
+    """Return the name of nginx's variable for the address of a process."""
+    return f"quayside_{app['name']}_{process['name']}".replace("-", "_")
 
 
 def site(app: dict) -> dict:
@@ -517,9 +770,17 @@ def site(app: dict) -> dict:
     media = {"url": app["media"]["url"], "folder": f"{app['root']}/shared/media", "max_age": app["media"]["max_age"]}
     return {
         "name": app["name"], "domains": app["domains"], "canonical": app["canonical"], "tls": app["tls"],
-        "upstreams": [{"name": f"{app['name']}-{process['name']}", "server": f"unix:{live}/run/{process['name']}.sock"} for process in routed],
+        "root": app["root"], "live": live, "host": app["health"]["host"], "scheme": app["scheme"], "network": app["network"],
+        # The brackets make a pattern of it, which may match nothing: there is no such file before the first release.
+        "addresses": f"{live}/edge/upstreams[.]conf",
+        "upstreams": [upstream(app, process) for process in app["processes"] if process["route"] or process["listen"]],
         "routes": [{"path": process["route"], "upstream": f"{app['name']}-{process['name']}", "timeout": process["timeout"],
                     "websocket": process["websocket"]} for process in routed],
+        "listen": [{"port": process["listen"], "upstream": f"{app['name']}-{process['name']}", "timeout": process["timeout"],
+                    "websocket": process["websocket"]} for process in app["processes"] if process["listen"]],
+        "frontends": [{"name": frontend["name"], "path": frontend["route"], "folder": f"{live}/frontends/{frontend['name']}",
+                       "fallback": frontend["fallback"], "max_age": frontend["max_age"]} for frontend in app["frontends"]],
+        "limits": [dict(limit, exempt=app["health"]["path"]) for limit in app["limits"]],
         "static": static if app["static"]["url"] else None, "media": media if app["media"]["url"] else None,
         "body_size": app["body_size"], "headers": app["headers"], "allow": app["allow"],
         "extra": app["site_extra"],
@@ -539,8 +800,12 @@ def packages(apps: list[dict]) -> list[str]:
 
 def identity(app: dict) -> dict:
     """Return what makes a release what it is, beside its commit: a change of one of these needs a new release."""
-    return {"env": environment(app), "processes": app["processes"], "python": app["python"], "subdir": app["source"]["subdir"],
-            "manage": app["manage"], "static": app["static"]["root"], "media": app["media"]["root"]}
+    same = {"env": environment(app), "processes": app["processes"], "subdir": app["source"]["subdir"],
+            "manage": app["manage"], "static": app["static"]["root"], "media": app["media"]["root"], "folders": app["folders"],
+            "frontends": app["frontends"]}
+    if app["runtime"] == "compose":
+        return dict(same, runtime="compose", images=app["images"], container=app["container"], network=app["network"], edge=app["edge"])
+    return dict(same, python=app["python"], build=app["build"])
 
 
 def public(app: dict) -> dict:

@@ -6,19 +6,23 @@ import shlex
 
 from ansible_collections.quayside.django.plugins.module_utils import env_file
 
-# First word of a command -> how it is told where to listen. gunicorn, uvicorn, hypercorn, daphne and granian take a socket.
+# First word of a command -> how it is told where to listen: the flags that say so, for a socket, and for a port.
+LISTEN = {
+    "gunicorn": (("-b", "--bind"), '--bind "unix:$SOCKET"', "--bind {address}:$PORT"),
+    "uvicorn": (("--uds", "--port", "--host"), '--uds "$SOCKET"', "--host {address} --port $PORT"),
+    "hypercorn": (("-b", "--bind"), '--bind "unix:$SOCKET"', "--bind {address}:$PORT"),
+    "daphne": (("-u", "-p", "-b"), '-u "$SOCKET"', "-b {address} -p $PORT"),
+    "granian": (("--uds", "--host", "--port"), '--uds "$SOCKET"', "--host {address} --port $PORT"),
+}
+# First word of a command -> the other flags that it needs.
 HTTP_SERVERS = {
-    "gunicorn": [(("-b", "--bind"), '--bind "unix:$SOCKET"'), (("-w", "--workers"), "--workers {workers}"),
-                 (("--threads",), "--threads {threads}"), (("--graceful-timeout",), "--graceful-timeout {drain}"),
-                 (("--timeout", "-t"), "--timeout {timeout}"), (("--worker-tmp-dir",), "--worker-tmp-dir /dev/shm"),
-                 (("--access-logfile",), "--access-logfile -")],
-    "uvicorn": [(("--uds", "--port", "--host"), '--uds "$SOCKET"'), (("--workers",), "--workers {workers}"),
-                (("--timeout-graceful-shutdown",), "--timeout-graceful-shutdown {drain}")],
-    "hypercorn": [(("-b", "--bind"), '--bind "unix:$SOCKET"'), (("-w", "--workers"), "--workers {workers}"),
-                  (("--graceful-timeout",), "--graceful-timeout {drain}")],
-    "daphne": [(("-u", "-p", "-b"), '-u "$SOCKET"')],
-    "granian": [(("--uds", "--host", "--port"), '--uds "$SOCKET"'), (("--workers",), "--workers {workers}"),
-                (("--interface",), "--interface wsgi")],
+    "gunicorn": [(("-w", "--workers"), "--workers {workers}"), (("--threads",), "--threads {threads}"),
+                 (("--graceful-timeout",), "--graceful-timeout {drain}"), (("--timeout", "-t"), "--timeout {timeout}"),
+                 (("--worker-tmp-dir",), "--worker-tmp-dir /dev/shm"), (("--access-logfile",), "--access-logfile -")],
+    "uvicorn": [(("--workers",), "--workers {workers}"), (("--timeout-graceful-shutdown",), "--timeout-graceful-shutdown {drain}")],
+    "hypercorn": [(("-w", "--workers"), "--workers {workers}"), (("--graceful-timeout",), "--graceful-timeout {drain}")],
+    "daphne": [],
+    "granian": [(("--workers",), "--workers {workers}"), (("--interface",), "--interface wsgi")],
 }
 
 
@@ -64,7 +68,12 @@ def full_command(app: dict, process: dict, workers: int) -> str:
     if what == "http":
         values = {"workers": process["workers"] if process["workers"] != "auto" else workers, "threads": process["threads"],
                   "drain": process["drain"], "timeout": process["timeout"]}
-        for flags, text in HTTP_SERVERS[words[0].rsplit("/", 1)[-1]]:
+        server = words[0].rsplit("/", 1)[-1]
+        flags, socket, port = LISTEN[server]
+        if not given(words, flags):
+            # In a container 0.0.0.0 is the app's own network; on a host it would be the world.
+            added.append(socket if process["socket"] else port.format(address="0.0.0.0" if app["runtime"] == "compose" else "127.0.0.1"))
+        for flags, text in HTTP_SERVERS[server]:
             if not given(words, flags):
                 added.append(text.format(**values))
     elif what == "worker":
@@ -96,17 +105,24 @@ def script(app: dict, process: dict, release: str, venv: str, workers: int) -> s
     folder = f"{root}/releases/{release}"
     exports = {"PATH": f"{venv}/bin:/usr/local/bin:/usr/bin:/bin", "PYTHONPATH": ":".join([code_folder(app, release)]),
                "RELEASE": release, "PROCESS": name, "SOCKET": f"{folder}/run/{name}.sock"}
-    if process["kind"] == "http":
+    if process["serves"]:
         exports["HOME"] = f"{folder}/run"  # gunicorn puts its control socket there, and two instances must not share one
     exports.update({key: env_file.text(value) for key, value in process["env"].items()})
     lines = ["#!/bin/sh"]
     lines += [f"export {key}={shlex.quote(value)}" for key, value in exports.items()]
     lines += ['export COPY="${1:-1}"', 'rm -f "$SOCKET"']
+    if process["tcp"]:
+        lines.append(f'PORT="$(cat {shlex.quote(f"{folder}/ports/{name}")})" && export PORT')
     run = full_command(app, process, workers)
     if process["single"]:
-        run = f"flock --no-fork --timeout 30 {shlex.quote(f'{root}/shared/{name}.lock')} {run}"
+        run = f"flock --no-fork --timeout 30 {shlex.quote(single_lock(app, process))} {run}"
     lines.append(f"exec {run}")
     return "\n".join(lines) + "\n"
+
+
+def single_lock(app: dict, process: dict) -> str:
+    """Return the path of the file that a single process holds locked for as long as it lives."""
+    return f"{app['root']}/shared/{process['name']}.lock"
 
 
 def manage_script(app: dict, release: str, venv: str) -> str:
@@ -131,4 +147,17 @@ def copies(process: dict) -> list[int]:
 def unit_name(app: dict, process: dict, copy: int) -> str:
     """Return the name of a unit template without ``@.service``: one without a number for what serves or is single."""
     name = f"{app['name']}-{process['name']}"
-    return name if process["socket"] or process["single"] else f"{name}-{copy}"
+    return name if process["serves"] or process["single"] else f"{name}-{copy}"
+
+
+def group(process: dict) -> str:
+    """Return the group in which a process is started: ``servers``, then ``workers``, then ``singles``."""
+    return "singles" if process["single"] else "servers" if process["serves"] else "workers"
+
+
+def belongs_to(path: str, app: dict) -> str:
+    """Return the process that the edge would give ``path`` to: the one with the longest route that it begins with."""
+    routed = [process for process in app["processes"] if process["route"] and path.startswith(process["route"])]
+    if routed:
+        return max(routed, key=lambda process: len(process["route"]))["name"]
+    return next((process["name"] for process in app["processes"] if process["serves"]), "")

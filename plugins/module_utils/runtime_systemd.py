@@ -1,40 +1,25 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The systemd runtime: a release runs from a venv, as units named after its id.
-
-All runtimes have the same verbs: install, build, manage, start, ready, joined, quiet, resume, settled, stop, drained, running.
-"""
+"""The systemd runtime: a release runs from a venv, as units named after its id."""
 from __future__ import annotations
 
 import contextlib
 import glob
-import json
 import os
-import subprocess
+import shutil
 import time
 
-from ansible_collections.quayside.django.plugins.module_utils import (
-    celery_control,
-    celery_workers,
-    django_run,
-    host,
-    http_health,
-    model,
-    processes,
-    python_env,
-    sizing,
-    units,
-)
+from ansible_collections.quayside.django.plugins.module_utils import env_file, host, processes, python_env, sizing, source, units
+from ansible_collections.quayside.django.plugins.module_utils.runtime import IN_APP, Runtime, source_of
 
 UNITS = "/etc/systemd/system"
-IN_APP = {"django_run.py": django_run, "celery_control.py": celery_control}
 
 
-class Systemd:
-    """An app's instances as systemd units. ``app`` is one of the model, without secrets."""
+class Systemd(Runtime):
+    """An app's instances as systemd units."""
 
-    def __init__(self, app: dict, shelf):
-        self.app, self.shelf = app, shelf
-        self.control = None
+    def __init__(self, app: dict, shelf, secrets: dict | None = None):
+        super().__init__(app, shelf, secrets)
+        self.source = source.of(app)
 
     # What is on disk
 
@@ -71,8 +56,162 @@ class Systemd:
         if gone:
             host.systemctl("daemon-reload")
 
-    def write_scripts(self, release: str, venv: str) -> None:
+    # A new release
+
+    def resolve(self, version: str) -> dict:
+        """Return what a version is: ``sha``, and ``version`` where the source knows it better; raise PhaseError."""
+        self.source.fetch()
+        return self.source.resolve(version)
+
+    def check(self, record: dict) -> None:
+        """Refuse what cannot run here: a project that does not allow this host's Python."""
+        interpreter = self.app["python"]["interpreter"]
+        done = host.run([interpreter, "-c", "import platform; print(platform.python_version())"], check=False) \
+            if os.path.exists(interpreter) else None
+        if done is None or done.returncode:
+            raise host.PhaseError(f"python.interpreter {interpreter} is not there: install it (packages) or name another one")
+        version = done.stdout.strip()
+        wanted = python_env.requires_python(self.source.read(record["sha"], "pyproject.toml"))
+        if wanted and not python_env.allows(wanted, version):
+            raise host.PhaseError(f"{record['version']} requires Python {wanted}, and {interpreter} is {version}: "
+                                  "set python.interpreter to one that fits and install it by packages, or change requires-python")
+        record["python"] = version
+
+    def disks(self) -> list[str]:
+        """Return the folders that a release grows."""
+        return [f"{self.app['root']}/releases", f"{self.app['root']}/venvs"]
+
+    def fetch(self, release: str, record: dict) -> None:
+        """Write the code of the release, with links where its settings have a folder fixed."""
+        root = self.app["root"]
+        self.source.export(record, self.shelf.path(release, "code"))
+        folder = processes.code_folder(self.app, release)
+        if not os.path.isfile(f"{folder}/{self.app['manage']}"):
+            raise host.PhaseError(f"{record['version']} has no {self.app['manage']} in {self.app['source']['subdir'] or 'its root'}: "
+                                  "set source.subdir or manage in the app model")
+        links = [(self.app["static"]["root"], self.shelf.path(release, "static")), (self.app["media"]["root"], f"{root}/shared/media"),
+                 *((kept["path"], f"{root}/shared/{kept['name']}") for kept in self.app["folders"])]
+        for path, target in links:
+            if path:
+                self.link_into_code(release, f"{folder}/{path}", target)
+
+    def link_into_code(self, release: str, path: str, target: str) -> None:
+        """Put a link where the settings of a project have a folder fixed. A link in the repository must not lead root out of it."""
+        code = os.path.realpath(self.shelf.path(release, "code"))
+        if not os.path.realpath(os.path.dirname(path)).startswith(code):
+            raise host.PhaseError(f"{path} leads out of the release by a link in the repository: name another static.root, media.root or path")
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        host.link(path, target)
+
+    def settle_secrets(self) -> None:
+        """Write the one current file of secrets; what was there before waits beside it for ``restore_secrets``."""
+        path, text = f"{self.app['root']}/shared/secrets.env", env_file.render(self.secrets)
+        before = host.text(path)
+        if before and before != text:
+            host.write(f"{path}.before", before, 0o600)  # the live release may restart at any time
+        host.write(path, text, 0o600, *host.ids(self.app["user"]))
+
+    def restore_secrets(self) -> None:
+        """Undo ``settle_secrets``."""
+        path = f"{self.app['root']}/shared/secrets.env"
+        if os.path.exists(f"{path}.before"):
+            host.write(path, host.text(f"{path}.before"), 0o600, *host.ids(self.app["user"]))
+            host.remove(f"{path}.before")
+
+    def keep_secrets(self) -> None:
+        """Forget what ``restore_secrets`` would bring back."""
+        host.remove(f"{self.app['root']}/shared/secrets.env.before")
+
+    def python_files(self, release: str, record: dict) -> dict:
+        """Return the files that the venv may be built from."""
+        folder = processes.code_folder(self.app, release)
+        found = {}
+        todo = ["uv.lock", "pyproject.toml", "requirements.txt", *self.app["python"]["requirements"]]
+        while todo:
+            name = todo.pop()
+            if name not in found and not name.startswith(("/", "../")):
+                with contextlib.suppress(OSError), open(f"{folder}/{name}", encoding="utf-8") as file:
+                    found[name] = file.read()
+                    todo += python_env.included(name, found[name]) if not name.endswith((".lock", ".toml")) else []
+        missing = [name for name in self.app["python"]["requirements"] if name not in found]
+        if missing or not python_env.inputs(self.app["python"], found):
+            raise host.PhaseError(f"{record['version']} has no {', '.join(missing) or 'uv.lock and no requirements.txt'}: "
+                                  "name its requirements files in python.requirements")
+        return found
+
+    def build(self, release: str, record: dict) -> tuple[dict, list[str]]:
+        """Build what the release runs from; return what its record has to hold, and notes."""
+        files, notes = self.python_files(release, record), []
+        venv = f"{self.app['root']}/venvs/{python_env.key(self.app['python'], record['python'], files)}"
+        if self.build_venv(release, venv, files):
+            notes.append("dependencies changed: a new venv was built")
+        self.build_others(release)
+        ports = self.choose_ports(release)
+        self.write_scripts(release, venv, ports)
+        changed = self.install()
+        if changed:
+            notes.append(f"units changed: {', '.join(changed)}")
+        return {"venv": venv, "ports": ports}, notes
+
+    def rehearse_build(self, release: str, record: dict, real: Runtime) -> tuple[dict, list[str]]:
+        """Build like ``real``, whose venvs may serve, without touching a unit; return what ``build`` returns."""
+        files = self.python_files(release, record)
+        key = python_env.key(self.app["python"], record["python"], files)
+        venv = f"{real.app['root']}/venvs/{key}"
+        there = os.path.exists(f"{venv}/.complete")
+        if not there:
+            venv = f"{self.app['root']}/venvs/{key}"
+            self.build_venv(release, venv, files)
+        self.write_scripts(release, venv, {})
+        return {"venv": venv}, ["build: dependencies are those of a kept release" if there else "build: dependencies changed, a new venv would be built"]
+
+    def build_others(self, release: str) -> None:
+        """Run the app's build commands in its code, and take what the edge serves of it."""
+        folder = processes.code_folder(self.app, release)
+        for number, command in enumerate(self.app["build"]):
+            env = {"HOME": f"{self.app['root']}/cache", "NEXT_TELEMETRY_DISABLED": "1", "CI": "1",
+                   **{key: env_file.text(value) for key, value in {**self.app["env"], **command["env"]}.items()}}
+            argv = host.one_off_argv(self.app, self.build_properties(release), ["/bin/sh", "-ec", command["command"]],
+                                     f"{self.app['name']}-command-{number}-{release}", command["timeout"],
+                                     "/".join(part for part in (folder, command["folder"]) if part), env)
+            done = host.run(argv, check=False, timeout=command["timeout"] + 60)
+            if done.returncode:
+                raise host.PhaseError(f"`{command['command']}` ended with {done.returncode}", done.stdout + done.stderr)
+        for frontend in self.app["frontends"]:
+            made = f"{folder}/{frontend['folder']}"
+            if not os.path.isdir(made):
+                raise host.PhaseError(f"frontends[{frontend['name']}]: the build made no folder {frontend['folder']}: see build in the app model")
+            target = self.shelf.path(release, "frontends", frontend["name"])
+            host.run(["cp", "-r", "--no-preserve=mode", "--", f"{made}/.", target])
+            host.open_to_edge(target, self.app["edge_group"])
+
+    def build_properties(self, release: str) -> list[str]:
+        """Return the sandbox of a build: it may compile, fetch by any protocol and need memory that is writable and executable."""
+        writable = [f"{self.app['root']}/venvs", f"{self.app['root']}/cache", self.shelf.path(release)]
+        return ["NoNewPrivileges=yes", "ProtectSystem=strict", "ProtectHome=yes", "PrivateTmp=yes", "ReadWritePaths=" + " ".join(writable)]
+
+    def copy(self, target: str, release: str, record: dict) -> dict:
+        """Copy a kept release under the new id; files are linked, not written again. Return what the record has to hold."""
+        host.run(["cp", "-a", "--link", f"{self.shelf.path(target, 'code')}/.", self.shelf.path(release, "code")])
+        ports = self.choose_ports(release)
+        for name in [f"{folder}/{entry}" for folder in ("bin", "lib") for entry in os.listdir(self.shelf.path(target, folder))]:
+            with open(self.shelf.path(target, name), encoding="utf-8") as file:
+                host.write(self.shelf.path(release, name), file.read().replace(target, release), 0o755 if name.startswith("bin/") else 0o644)
+        self.write_ports(release, ports)
+        self.install(only_missing=True)
+        return {"ports": ports}
+
+    def write_ports(self, release: str, ports: dict) -> None:
+        """Write where the processes of a release listen, for their scripts."""
+        host.folder(self.shelf.path(release, "ports"), 0o755)
+        for name, port in ports.items():
+            host.write(self.shelf.path(release, "ports", name), f"{port}\n")
+
+    def write_scripts(self, release: str, venv: str, ports: dict) -> None:
         """Write what the units start, and the helpers that run inside the app's venv."""
+        self.write_ports(release, ports)
         cores, memory = host.size()
         workers = sizing.workers(cores, memory)
         for process in self.app["processes"]:
@@ -81,7 +220,7 @@ class Systemd:
         for name, module in IN_APP.items():
             host.write(self.shelf.path(release, "lib", name), source_of(module))
 
-    def build(self, release: str, venv: str, files: dict) -> bool:
+    def build_venv(self, release: str, venv: str, files: dict) -> bool:
         """Build the venv unless it is there already; return True when it was built. Never as root.
 
         It is built under its final name, since its scripts hold that; the mark of completeness is written last.
@@ -91,11 +230,8 @@ class Systemd:
         host.remove(venv)
         commands, env = python_env.build_commands(self.app["python"], venv, files, f"{self.app['root']}/cache")
         folder = processes.code_folder(self.app, release)
-        writable = [f"{self.app['root']}/venvs", f"{self.app['root']}/cache", self.shelf.path(release)]
-        # A build may compile, fetch by any protocol and need memory that is writable and executable: only the file system is closed.
-        properties = ["NoNewPrivileges=yes", "ProtectSystem=strict", "ProtectHome=yes", "PrivateTmp=yes", "ReadWritePaths=" + " ".join(writable)]
         for number, command in enumerate(commands):
-            argv = host.one_off_argv(self.app, properties, command, f"{self.app['name']}-build-{number}-{release}", 1800, folder, env)
+            argv = host.one_off_argv(self.app, self.build_properties(release), command, f"{self.app['name']}-build-{number}-{release}", 1800, folder, env)
             done = host.run(argv, check=False, timeout=1900)
             if done.returncode:
                 host.remove(venv)
@@ -106,23 +242,32 @@ class Systemd:
 
     # Commands of the app
 
-    def one_off(self, release: str, command: list[str], name: str, timeout: int, venv: str) -> list[str]:
+    def python(self, release: str) -> list[str]:
+        """Return the start of a command that runs in the app's Python."""
+        return [f"{self.shelf.record(release)['venv']}/bin/python"]
+
+    def helper(self, release: str, name: str) -> str:
+        """Return the path of one of our programs, as a command of the app sees it."""
+        return self.shelf.path(release, "lib", name)
+
+    def manage_argv(self, release: str, argv: list[str]) -> list[str]:
+        """Return the command that runs manage.py with ``argv``."""
+        return [self.shelf.path(release, "bin", "manage"), *argv]
+
+    def one_off(self, release: str, command: list[str], name: str, timeout: int) -> list[str]:
         """Return the argv that runs ``command`` in a release's venv, env and sandbox; a one-off may also write into its release."""
+        venv = self.shelf.record(release)["venv"]
         env = {"PATH": f"{venv}/bin:/usr/local/bin:/usr/bin:/bin", "PYTHONPATH": processes.code_folder(self.app, release), "RELEASE": release,
                # A migration that waits for a lock makes every request behind it wait too: rather fail and leave all serving.
                "PGOPTIONS": "-c lock_timeout=10s"}
         writable = [self.shelf.path(release)]
+        writable += [self.app["shared"]] if self.app["database"]["engine"] == "sqlite" else []
         return host.one_off_argv(self.app, units.sandbox(self.app, writable), command, f"{self.app['name']}-{name}-{release}", timeout,
                                  processes.code_folder(self.app, release), env, self.env_files(release))
 
     def env_files(self, release: str) -> list[str]:
         """Return the env files of a release, in the order in which they are read."""
         return [self.shelf.path(release, "env"), f"{self.app['root']}/shared/secrets.env"]
-
-    def manage(self, release: str, venv: str, name: str, timeout: int) -> ManageProcess:
-        """Start a process that runs manage.py commands of a release."""
-        command = [f"{venv}/bin/python", self.shelf.path(release, "lib", "django_run.py"), self.app["manage"]]
-        return ManageProcess(self.one_off(release, command, name, timeout, venv))
 
     # Instances
 
@@ -134,16 +279,18 @@ class Systemd:
 
     def members(self, release: str, group: str = "") -> list[str]:
         """Return the units of a group of a release's processes, or of all of them."""
-        groups = {"servers": lambda process: process["socket"] and not process["single"],
-                  "workers": lambda process: not process["socket"] and not process["single"], "singles": lambda process: process["single"]}
-        return units.instance(self.app, release, groups.get(group, lambda process: True))
+        return units.instance(self.app, release, lambda process: not group or processes.group(process) == group)
 
-    def prepare_control(self, release: str, venv: str) -> None:
-        """Start the process that speaks with celery workers, when the app has some; it imports the app while others start."""
-        workers = [process for process in self.app["processes"] if process["kind"] == "worker"]
-        if workers and self.control is None:
-            command = [f"{venv}/bin/python", self.shelf.path(release, "lib", "celery_control.py"), processes.celery_app(workers[0]["command"])]
-            self.control = celery_workers.Control(self.app, self.one_off(release, command, f"control-{os.getpid()}", 600, venv))
+    def place(self, release: str, process: dict) -> dict:
+        """Return where a process of a release is asked, as arguments of http_health.Check."""
+        if process["socket"]:
+            return {"socket": self.shelf.path(release, "run", f"{process['name']}.sock")}
+        return {"url": f"http://127.0.0.1:{self.shelf.record(release)['ports'][process['name']]}"}
+
+    def log(self, release: str, process: dict, since: float) -> tuple[str, str]:
+        """Return the last lines of a process's log, and the command that shows more."""
+        unit = f"{processes.unit_name(self.app, process, 1)}@{release}.service"
+        return host.journal(unit, since), f"journalctl -u {unit} --no-pager"
 
     def dead(self, wanted: list[str], since: float) -> str:
         """Return which of the units has died since it was started, and how; empty while all live. Its log is in the error."""
@@ -156,65 +303,6 @@ class Systemd:
                 raise host.PhaseError(f"{name.removesuffix('.service')} died at its start ({unit.get('Result')}, status {unit.get('ExecMainStatus')})",
                                       host.journal(name, since), f"journalctl -u {name} --no-pager")
         return ""
-
-    def ready(self, release: str, started: float, version: str) -> None:
-        """Wait until a release's servers answer as the model wants while all its processes live; raise PhaseError."""
-        health, wanted = self.app["health"], self.members(release, "servers")
-        looked = [0.0]
-
-        def alive() -> str:
-            if time.monotonic() - looked[0] > 0.2:
-                looked[0] = time.monotonic()
-                self.dead(wanted, started)
-            return ""
-
-        routed = [process for process in self.app["processes"] if process["route"] == "/" or process["name"] == "web"]
-        for process in [process for process in routed if process["socket"]]:
-            check = http_health.Check(socket=self.shelf.path(release, "run", f"{process['name']}.sock"), path=health["path"],
-                                      **model.wanted_answer(self.app, release, version))
-            result = http_health.wait([check], deadline=health["timeout"], interval=0.05, alive=alive)
-            if not result.ok:
-                unit = f"{processes.unit_name(self.app, process, 1)}@{release}.service"
-                raise host.PhaseError(result.reason, host.journal(unit, started), f"journalctl -u {unit} --no-pager")
-        self.dead(wanted, started)
-
-    def joined(self, release: str, started: float, revoked: list) -> None:
-        """Wait until a release's celery workers answer, and tell them which tasks were revoked; raise PhaseError when one does not."""
-        wanted, missing = self.members(release, "workers"), set(celery_workers.nodes(self.app, release))
-        deadline = time.monotonic() + self.app["health"]["timeout"]
-        while missing:
-            self.dead(wanted, started)
-            missing -= set(self.control.ask({"do": "ping", "nodes": sorted(missing)}).get("nodes", []))
-            if missing and time.monotonic() > deadline:
-                raise host.PhaseError(f"no answer from the celery worker {', '.join(sorted(missing))} within {self.app['health']['timeout']} s",
-                                      look=f"journalctl -t {self.app['name']}-* -n 100 --no-pager")
-        self.dead(wanted, started)
-        if revoked and wanted:
-            self.control.ask({"do": "revoke", "nodes": celery_workers.nodes(self.app, release), "tasks": revoked})
-
-    def quiet(self, release: str) -> dict:
-        """Tell a release's celery workers to take no more tasks; return what ``resume`` needs to undo it."""
-        nodes = celery_workers.nodes(self.app, release)
-        if not nodes or self.control is None:
-            return {}
-        answer = self.control.ask({"do": "quiet", "nodes": nodes})
-        if "error" in answer:
-            raise host.PhaseError(f"the old celery workers could not be told to take no more tasks: {answer['error']}")
-        return answer
-
-    def resume(self, quieted: dict) -> None:
-        """Undo ``quiet``."""
-        if quieted.get("queues") and self.control is not None:
-            self.control.ask({"do": "resume", "queues": quieted["queues"]})
-
-    def settled(self, release: str, since: float, seconds: float = 1.0) -> None:
-        """Raise PhaseError when a single process did not live for ``seconds`` after it was started."""
-        wanted = self.members(release, "singles")
-        while wanted:
-            self.dead(wanted, since)
-            if time.time() - since >= seconds:
-                return
-            time.sleep(0.05)
 
     def stop(self, release: str, wanted: list[str] | None = None, wait: bool = True) -> None:
         """Stop a release's units, or some of them. They end what they have begun, within their drain."""
@@ -231,6 +319,28 @@ class Systemd:
         if steps:
             host.run(["systemd-run", "--quiet", "--collect", "--no-block", f"--unit={self.app['name']}-replace-{new}", "--service-type=oneshot", "--",
                       "/bin/sh", "-c", "; ".join(steps)])
+
+    def revive(self, release: str) -> None:
+        """Start all that a release has on this host; what runs goes on."""
+        host.systemctl("start", "--no-block", "--", *self.shelf.units(release))
+
+    def whole(self, release: str) -> bool:
+        """Return True when all units of a release run."""
+        running = self.running().get(release, {})
+        return all(running.get(unit) == "active" for unit in self.shelf.units(release))
+
+    def enliven(self) -> None:
+        """Let systemd know that the app runs: its unit starts what ``live`` names, now and at boot."""
+        host.systemctl("start", "--no-block", "--", f"{self.app['name']}.service")
+
+    def prune(self, records: dict) -> list[str]:
+        """Remove what no kept release needs beside its own folder; return notes."""
+        used = {os.path.basename(record.get("venv", "")) for record in records.values()}
+        for name in os.listdir(f"{self.app['root']}/venvs"):
+            if name not in used:
+                host.remove(f"{self.app['root']}/venvs/{name}")
+        self.forget([dict(self.app, processes=record["processes"]) for record in records.values() if record.get("processes")])
+        return []
 
     def drained(self, release: str, timeout: float = 5.0) -> None:
         """Wait until no connection is queued at a release's sockets: such a one would be lost when its server stops."""
@@ -256,42 +366,3 @@ class Systemd:
         """Return the bytes of memory that the app's processes take together."""
         shown = host.systemctl("show", "-p", "MemoryCurrent", "--value", "--", units.slice_name(self.app), check=False).stdout.strip()
         return int(shown) if shown.isdigit() and len(shown) < 19 else 0  # an unknown value is 2^64-1
-
-    def close(self) -> None:
-        """Let helpers end."""
-        if self.control is not None:
-            self.control.close()
-            self.control = None
-
-
-class ManageProcess:
-    """A running django_run.py."""
-
-    def __init__(self, argv: list[str]):
-        self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=host.LOCALE,
-                                        text=True, errors="replace")
-
-    def ask(self, argv: list[str]) -> tuple[dict, str]:
-        """Run one command; return its answer and what it printed. A process that ended answers with its status."""
-        output = []
-        with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.write(json.dumps(argv) + "\n")
-            self.process.stdin.flush()
-        for line in self.process.stdout:
-            if line.startswith(django_run.MARK):
-                return json.loads(line[len(django_run.MARK):]), "".join(output).strip()
-            output.append(line)
-        status = self.process.wait()
-        return {"status": status or 1, "ended": True}, "".join(output).strip()
-
-    def close(self) -> None:
-        """Let the process end."""
-        with contextlib.suppress(OSError):
-            self.process.stdin.close()
-        self.process.stdout.read()
-        self.process.wait()
-
-
-def source_of(module) -> str:
-    """Return the text of a Python module, also from the zip file in which Ansible sends it."""
-    return module.__loader__.get_source(module.__name__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import os
 import re
 import shlex
@@ -12,6 +13,7 @@ from urllib.parse import urlsplit
 from ansible_collections.quayside.django.plugins.module_utils import host
 
 SHA = re.compile(r"^[0-9a-f]{7,40}\Z")
+COMMIT = re.compile(r"^[0-9a-f]{40}\Z")
 NAMES = re.compile(r"^(?!-)[A-Za-z0-9._/@+-]+\Z")
 
 
@@ -52,7 +54,11 @@ class Source:
             except OSError as error:
                 raise host.PhaseError(f"the repository {shown(self.repo)} does not answer ({error.strerror or 'no answer in 10 s'})") from error
 
-    def resolve(self, version: str) -> str:
+    def resolve(self, version: str) -> dict:
+        """Return what a version is; raise PhaseError."""
+        return {"sha": self.commit(version), "repo": shown(self.repo)}
+
+    def commit(self, version: str) -> str:
         """Return the commit of a tag, a branch or a commit's name; raise PhaseError with the nearest names when there is none."""
         if not NAMES.match(version):
             raise host.PhaseError(f"{version!r} is no name of a branch, a tag or a commit")
@@ -71,11 +77,63 @@ class Source:
         done = self.git("show", f"{sha}:{path}", check=False)
         return done.stdout if done.returncode == 0 else ""
 
-    def export(self, sha: str, folder: str) -> None:
-        """Write the tree of a commit into ``folder``, which exists and belongs to the app's user."""
-        script = f"git archive --format=tar {shlex.quote(sha)} | tar -x -C {shlex.quote(folder)}"
+    def export(self, record: dict, folder: str) -> None:
+        """Write the tree of a release's commit into ``folder``, which exists and belongs to the app's user."""
+        script = f"git archive --format=tar {shlex.quote(record['sha'])} | tar -x -C {shlex.quote(folder)}"
         host.run(["bash", "-o", "pipefail", "-c", script], user=self.app["user"], timeout=300,
                  env={"GIT_DIR": self.mirror, "GIT_CONFIG_NOSYSTEM": "1"})
+
+
+class Folder:
+    """A folder of the controller that rsync has brought to this host."""
+
+    def __init__(self, app: dict):
+        self.app = app
+        self.folder = f"{app['root']}/cache/source"
+
+    def fetch(self) -> None:
+        """Raise PhaseError when nothing has been sent."""
+        if not os.path.isdir(self.folder):
+            raise host.PhaseError(f"{self.app['source']['folder']} has not been sent to this host: deploy by playbooks/deploy.yml, which does it")
+
+    def resolve(self, version: str) -> dict:
+        """Return what was sent: a hash of the tree, and as ``version`` its beginning when none is given."""
+        digest = tree_hash(self.folder)
+        return {"sha": version if COMMIT.match(version) else digest, "tree": digest, "version": version or digest[:12],
+                "repo": self.app["source"]["folder"]}
+
+    def read(self, _sha: str, name: str) -> str:
+        """Return the text of a file under the app's root, empty when there is none."""
+        return host.text("/".join(part for part in (self.folder, self.app["source"]["subdir"], name) if part))
+
+    def export(self, _record: dict, folder: str) -> None:
+        """Copy what was sent into ``folder``, which exists and belongs to the app's user."""
+        host.run(["cp", "-r", "--preserve=mode,timestamps,links", "--", f"{self.folder}/.", folder], user=self.app["user"], timeout=300)
+
+
+def tree_hash(folder: str) -> str:
+    """Return a hash of all names, modes and contents below a folder."""
+    digest = hashlib.sha256()
+    for base, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(names + [one for one in folders if os.path.islink(os.path.join(base, one))]):
+            path = os.path.join(base, name)
+            link = os.path.islink(path)
+            digest.update(f"{os.path.relpath(path, folder)}\0{'link' if link else os.stat(path).st_mode & 0o111 != 0}\0".encode())
+            if link:
+                digest.update(os.readlink(path).encode())
+            else:
+                with open(path, "rb") as file:
+                    for chunk in iter(lambda: file.read(1 << 20), b""):
+                        digest.update(chunk)
+    return digest.hexdigest()[:40]
+
+
+def of(app: dict):
+    """Return where an app's code comes from, or None when it comes in images only."""
+    if app["source"]["folder"]:
+        return Folder(app)
+    return Source(app) if app["source"]["repo"] else None
 
 
 def shown(repo: str) -> str:

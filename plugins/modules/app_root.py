@@ -36,6 +36,10 @@ folders:
   type: list
   elements: str
   returned: success
+network:
+  description: Name of the Docker network that was made; empty when none was.
+  type: str
+  returned: success
 units:
   description: Names of the unit files that were written, and the path of the rotation's file when that was.
   type: list
@@ -48,24 +52,31 @@ import pwd
 import stat
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.quayside.django.plugins.module_utils import host, releases
+from ansible_collections.quayside.django.plugins.module_utils import docker_network, host, releases
 from ansible_collections.quayside.django.plugins.module_utils.deploy import RUNTIMES
+from ansible_collections.quayside.django.plugins.module_utils.docker_engine import EngineError
 from ansible_collections.quayside.django.plugins.module_utils.units import logrotate
 
 
 def wanted_folders(app: dict, uid: int, gid: int) -> dict:
     """Return path -> (mode, owner, group) of an app's folders; uid and gid are those of its user."""
     root = app["root"]
-    return {
+    folders = {
         root: (0o711, 0, 0),
         f"{root}/releases": (0o711, 0, 0),
         f"{root}/static": (0o755, 0, 0),
+        f"{root}/edge": (0o755, 0, 0),
         f"{root}/shared": (0o711, uid, gid),
         f"{root}/shared/media": (0o2750, uid, app["edge_group"]),
         f"{root}/shared/logs": (0o750, uid, gid),
-        f"{root}/venvs": (0o755, uid, gid),
         f"{root}/cache": (0o750, uid, gid),
     }
+    folders.update({f"{root}/shared/{folder['name']}": (0o750, uid, gid) for folder in app["folders"] if folder["name"] not in ("media", "logs")})
+    if app["database"]["engine"] == "sqlite":
+        folders[f"{root}/shared/database"] = (0o750, uid, gid)
+    if app["runtime"] == "systemd":
+        folders[f"{root}/venvs"] = (0o755, uid, gid)
+    return folders
 
 
 def outdated_folders(wanted: dict) -> list[str]:
@@ -101,6 +112,16 @@ def main() -> None:
         units[rotation] = (before, rotated)
     diff = [{"before_header": path, "after_header": path, "before": "", "after": f"folder with mode {wanted[path][0]:o}\n"} for path in folders]
     diff += [{"before_header": name, "after_header": name, "before": before, "after": after} for name, (before, after) in units.items()]
+    try:
+        network = app["runtime"] == "compose" and not docker_network.there(app["network"])
+    except EngineError as error:
+        if not module.check_mode:
+            module.fail_json(msg=error.message)
+        network = True  # site.yml would install the engine first
+    if network:
+        diff.append({"before_header": app["network"], "after_header": app["network"], "before": "", "after": f"Docker network {app['network']}\n"})
+    if network and not module.check_mode:
+        docker_network.make(app["network"], app["name"])
     if not module.check_mode:
         for path in folders:
             host.folder(path, *wanted[path])
@@ -108,7 +129,7 @@ def main() -> None:
             host.write(rotation, rotated)
         if units:
             runtime.install()
-    module.exit_json(changed=bool(folders or units), folders=folders, units=sorted(units), diff=diff)
+    module.exit_json(changed=bool(folders or units or network), network=app["network"] if network else "", folders=folders, units=sorted(units), diff=diff)
 
 
 if __name__ == "__main__":

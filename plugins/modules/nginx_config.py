@@ -39,6 +39,15 @@ options:
     type: list
     elements: str
     default: []
+  test:
+    description:
+      - The command that judges the copy. C({folder}) stands for the folder of the copy.
+      - A command that mounts the copy at O(folder) into a container (C(docker run --rm -v {folder}:/etc/nginx:ro nginx:alpine nginx -t))
+        lets the nginx of an image judge it, in a container that is thrown away.
+      - By default C(nginx -t -c {folder}/nginx.conf).
+    type: list
+    elements: str
+    version_added: 0.2.0
 attributes:
   check_mode:
     description: The candidate is tested where nginx is installed.
@@ -69,7 +78,7 @@ changes:
   elements: str
   sample: [sites-available/shop, sites-enabled/shop]
 tested:
-  description: Whether nginx judged the candidate. False only in check mode, where nginx or a certificate is not there yet.
+  description: Whether nginx judged the candidate. False only in check mode, where nginx, its image or a certificate is not there yet.
   returned: success
   type: bool
   sample: true
@@ -135,19 +144,23 @@ def apply(folder: str, changes: list[Change]) -> None:
 
 def test(module: AnsibleModule, folder: str, changes: list[Change], texts: dict[str, str]) -> bool:
     """Let nginx judge a copy of the folder with the changes; fail with its words, or return whether it could."""
-    nginx = module.get_bin_path("nginx", opt_dirs=["/usr/sbin"])
-    if nginx is None or not os.path.isdir(folder):
+    command = module.params["test"] or ["nginx", "-t", "-c", "{folder}/nginx.conf"]
+    program = module.get_bin_path(command[0], opt_dirs=["/usr/sbin"])
+    if program is None or not os.path.isdir(folder):
         if module.check_mode:
             return False
-        module.fail_json(msg=f"nginx is not installed here (no {'nginx' if nginx is None else folder}): apt-get install nginx")
+        module.fail_json(msg=f"{command[0]} is not installed here (no {command[0] if program is None else folder}): apt-get install {command[0]}")
     with tempfile.TemporaryDirectory(prefix="nginx-candidate-") as parent:
         candidate = f"{parent}/nginx"
         shutil.copytree(folder, candidate, symlinks=True)
         apply(candidate, changes)
-        code, out, words = module.run_command([nginx, "-t", "-c", f"{candidate}/nginx.conf"], environ_update={"LC_ALL": "C"})
+        argv = [program] + [word.replace("{folder}", candidate) for word in command[1:]]
+        code, out, words = module.run_command(argv, environ_update={"LC_ALL": "C"})
         if code == 0:
             return True
         said = complaint(words or out, candidate, folder, texts)
+    if module.check_mode and "No such image" in words:
+        return False
     if module.check_mode and "cannot load certificate" in said:
         module.warn(f"Not tested, a certificate is not there yet: {said}")
         return False
@@ -168,6 +181,7 @@ def main() -> None:
             "sites": {"type": "dict", "default": {}},
             "marker": {"type": "str", "default": "# Made by quayside.django"},
             "disabled": {"type": "list", "elements": "str", "default": []},
+            "test": {"type": "list", "elements": "str"},
         },
         supports_check_mode=True,
     )

@@ -73,6 +73,10 @@ options:
     description: Private key that may read the repository.
     type: str
     default: ""
+  registry_password:
+    description: Password or token of the registry's user.
+    type: str
+    default: ""
   failure:
     description: With C(abandon), C(phase) and C(reason) of what failed, for the ledger.
     type: dict
@@ -190,6 +194,7 @@ def main() -> None:
             "allow_hazards": {"type": "bool", "default": False},
             "secrets": {"type": "dict", "default": {}, "no_log": True},
             "source_key": {"type": "str", "default": "", "no_log": True},
+            "registry_password": {"type": "str", "default": "", "no_log": True},
             "failure": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,

@@ -30,7 +30,7 @@ def test_a_small_app_gets_everything_else():
     assert (app["runtime"], app["edge"], app["manage"], app["keep"]) == ("systemd", "nginx", "manage.py", 5)
     assert (app["scheme"], app["url"], app["health"]["host"]) == ("http", "http://pos.example.com/", "pos.example.com")
     assert (app["database"]["name"], app["database"]["user"], app["database"]["engine"]) == ("pos", "pos", "postgresql")
-    assert app["source"] == {"repo": "https://git.example.com/pos.git", "version": "main", "subdir": ""}
+    assert app["source"] == {"repo": "https://git.example.com/pos.git", "folder": "", "version": "main", "subdir": ""}
     assert app["cache"]["databases"] == {"cache": 0, "session": 1, "broker": 2, "result": 3}
 
 
@@ -118,11 +118,11 @@ def test_a_typo_names_its_path_and_the_nearest_field(fields, text):
 
 
 @pytest.mark.parametrize(("fields", "text"), [
-    ({"database": {"engine": "mysql"}}, "value of engine must be one of: postgresql, external, none, got: mysql found in database"),
-    ({"runtime": "docker"}, "value of runtime must be one of: systemd, got: docker"),
+    ({"database": {"engine": "mysql"}}, "value of engine must be one of: postgresql, container, external, sqlite, none, got: mysql found in database"),
+    ({"runtime": "docker"}, "value of runtime must be one of: systemd, compose, got: docker"),
     ({"keep": "many"}, "argument 'keep' is of type str and we were unable to convert to int"),
-    ({"processes": [{"name": "web"}]}, "missing required arguments: command found in processes"),
-    ({"source": {}}, "missing required arguments: repo found in source"),
+    ({"processes": [{"name": "web"}]}, "processes[web]: its command is empty"),
+    ({"source": {}}, "source: give repo, the URL of a git repository, or folder, one on this machine"),
 ])
 def test_types_and_choices_are_checked(fields, text):
     assert any(found.startswith(f"app pos: {text}") for found in findings(written(**fields)))
@@ -195,7 +195,6 @@ def test_what_cannot_work_is_refused(fields, text):
     ([WEB, {"name": "beat", "command": "celery beat"}], "processes[beat]: celery needs to know the app: celery -A <package> beat"),
     ([WEB, {"name": "worker", "command": "celery -A pos worker -B"}], "processes[worker]: a worker with --beat would run beat twice"),
     ([WEB, {"name": "worker", "command": "celery -A pos worker --beat"}], "processes[worker]: a worker with --beat would run beat twice"),
-    ([WEB, {"name": "bot", "command": "python bot.py", "route": "/bot/"}], "processes[bot]: it has a route but does not listen on $SOCKET"),
     ([WEB, {"name": "Bot", "command": "x"}], "processes[Bot]: a name is a-z, 0-9 and the dash"),
     ([WEB, {"name": "manage", "command": "x"}], "processes[manage]: a name is a-z, 0-9 and the dash, a letter first, and not `manage`"),
     ([WEB, {"name": "web", "command": "x"}], "processes[web]: two processes have this name"),
@@ -424,14 +423,17 @@ def test_redis_has_as_many_databases_as_the_highest_number_needs():
 def test_the_site_that_nginx_serves():
     app = loaded(processes=[WEB, {"name": "live", "command": "daphne x", "route": "/ws/", "websocket": True, "timeout": 5}], allow=[
         {"path": "/admin/", "addresses": ["10.0.0.0/8"]}], static={"max_age": 60})
-    assert model.sites([app]) == [{
-        "name": "pos", "domains": ["pos.example.com"], "canonical": "", "tls": {"mode": "none", "certificate": "", "key": ""},
-        "upstreams": [{"name": "pos-web", "server": "unix:/opt/pos/live/run/web.sock"}, {"name": "pos-live", "server": "unix:/opt/pos/live/run/live.sock"}],
+    site = model.sites([app])[0]
+    assert site.pop("tls")["mode"] == "none"
+    assert site == {
+        "name": "pos", "domains": ["pos.example.com"], "canonical": "", "root": "/opt/pos", "addresses": "", "listen": [], "frontends": [], "limits": [],
+        "upstreams": [{"name": "pos-web", "server": "unix:/opt/pos/live/run/web.sock", "address": "http://pos-web"},
+                      {"name": "pos-live", "server": "unix:/opt/pos/live/run/live.sock", "address": "http://pos-live"}],
         "routes": [{"path": "/", "upstream": "pos-web", "timeout": 60, "websocket": False},
                    {"path": "/ws/", "upstream": "pos-live", "timeout": 5, "websocket": True}],
         "static": {"url": "/static/", "folder": "/opt/pos/live/static", "pool": "/opt/pos/static", "max_age": 60},
         "media": {"url": "/media/", "folder": "/opt/pos/shared/media", "max_age": 86400},
-        "body_size": "20m", "headers": {}, "allow": [{"path": "/admin/", "addresses": ["10.0.0.0/8"]}], "extra": ""}]
+        "body_size": "20m", "headers": {}, "allow": [{"path": "/admin/", "addresses": ["10.0.0.0/8"]}], "extra": ""}
 
 
 def test_a_site_without_static_and_media_has_none():

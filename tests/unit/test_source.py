@@ -77,12 +77,12 @@ def here(mirror, repository):
 
 @pytest.mark.parametrize(("version", "name"), [("v1", "v1"), ("v2", "v2"), ("main", "main"), ("release/2", "v2"), ("both", "v1")])
 def test_tags_come_before_branches_and_annotated_tags_lead_to_their_commit(here, repository, version, name):
-    assert here.resolve(version) == repository[1][name]
+    assert here.commit(version) == repository[1][name]
 
 
 @pytest.mark.parametrize("length", [7, 12, 40])
 def test_a_commit_is_known_by_its_name(here, repository, length):
-    assert here.resolve(repository[1]["v2"][:length]) == repository[1]["v2"]
+    assert here.commit(repository[1]["v2"][:length]) == repository[1]["v2"]
 
 
 @pytest.mark.parametrize(("version", "text"), [
@@ -91,13 +91,13 @@ def test_a_commit_is_known_by_its_name(here, repository, length):
 ])
 def test_an_unknown_version_names_those_that_are_near(here, version, text):
     with pytest.raises(PhaseError, match="has no branch, tag or commit") as error:
-        here.resolve(version)
+        here.commit(version)
     assert text in error.value.reason
 
 
 def test_an_unknown_version_lists_all_when_none_is_near(here):
     with pytest.raises(PhaseError) as error:
-        here.resolve("zzz")
+        here.commit("zzz")
     assert set(error.value.reason.split("there are ")[1].split(", ")) >= {"v1", "v2", "main", "release/2", "both"}
 
 
@@ -105,7 +105,7 @@ def test_an_unknown_version_lists_all_when_none_is_near(here):
 def test_what_is_no_name_never_reaches_git(here, version, monkeypatch):
     monkeypatch.setattr(host, "run", lambda *_argv, **_options: pytest.fail("git was called"))
     with pytest.raises(PhaseError, match="is no name of a branch, a tag or a commit"):
-        here.resolve(version)
+        here.commit(version)
 
 
 def test_all_git_runs_as_the_user_of_the_app_and_never_asks(here, monkeypatch):
@@ -137,16 +137,16 @@ def test_a_file_is_read_under_the_apps_root(mirror, repository, subdir, version,
 
 
 def test_a_commit_is_written_into_a_folder(here, repository, tmp_path):
-    here.export(repository[1]["v1"], str(tmp_path))
+    here.export({"sha": repository[1]["v1"]}, str(tmp_path))
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == ["backend", "backend/manage.py", "manage.py"]
     assert (tmp_path / "manage.py").read_text() == "first"
 
 
 def test_an_export_that_fails_half_way_fails(here, tmp_path):
     with pytest.raises(PhaseError):
-        here.export("f" * 40, str(tmp_path))
+        here.export({"sha": "f" * 40}, str(tmp_path))
     with pytest.raises(PhaseError):
-        here.export("HEAD; id", str(tmp_path))
+        here.export({"sha": "HEAD; id"}, str(tmp_path))
 
 
 def test_a_fetch_follows_moved_and_removed_names(repository, tmp_path):
@@ -158,9 +158,9 @@ def test_a_fetch_follows_moved_and_removed_names(repository, tmp_path):
     git(folder, "tag", "-f", "v1", "main")
     git(folder, "update-ref", "-d", "refs/heads/release/2")
     there.fetch()
-    assert there.resolve("v1") == repository[1]["main"]
+    assert there.commit("v1") == repository[1]["main"]
     with pytest.raises(PhaseError):
-        there.resolve("release/2")
+        there.commit("release/2")
 
 
 def test_a_repository_that_cannot_be_read_is_named_without_its_password(repository, tmp_path):
@@ -183,3 +183,41 @@ def test_a_git_server_that_does_not_answer_is_told_at_once(repository, tmp_path)
 ])
 def test_a_password_in_a_url_is_not_shown(repo, shown):
     assert source.shown(repo) == shown
+
+
+def folder_source(root, content="print()"):
+    sent = root / "cache" / "source"
+    (sent / "app").mkdir(parents=True)
+    (sent / "app" / "run.py").write_text(content)
+    (sent / "link").symlink_to("app/run.py")
+    return source.of({"root": str(root), "user": "root", "source": {"repo": "", "folder": "app", "subdir": ""}})
+
+
+def test_a_folder_is_known_by_its_content(tmp_path):
+    first, same, other = (folder_source(tmp_path / name, text) for name, text in (("a", "one"), ("b", "one"), ("c", "two")))
+    found = [one.resolve("") for one in (first, same, other)]
+    assert found[0]["sha"] == found[1]["sha"] != found[2]["sha"]
+    assert found[0]["version"] == found[0]["sha"][:12]
+
+
+def test_a_folder_of_a_commit_is_that_commit_and_still_known_by_its_content(tmp_path):
+    found = folder_source(tmp_path).resolve("a" * 40)
+    assert (found["sha"], found["version"]) == ("a" * 40, "a" * 40)
+    assert found["tree"] != found["sha"]
+
+
+def test_a_file_that_becomes_executable_is_another_tree(tmp_path):
+    one = folder_source(tmp_path)
+    before = one.resolve("")["tree"]
+    (tmp_path / "cache" / "source" / "app" / "run.py").chmod(0o755)
+    assert one.resolve("")["tree"] != before
+
+
+def test_a_folder_that_was_not_sent_is_named(tmp_path):
+    one = source.of({"root": str(tmp_path), "user": "root", "source": {"repo": "", "folder": "../shop", "subdir": ""}})
+    with pytest.raises(source.host.PhaseError, match="../shop has not been sent"):
+        one.fetch()
+
+
+def test_images_alone_need_no_source():
+    assert source.of({"root": "/opt/x", "source": {"repo": "", "folder": "", "subdir": ""}}) is None

@@ -2,6 +2,7 @@
 import os
 import time
 from pathlib import Path
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from celery.beat import BeatLazyFunc
 
@@ -76,22 +77,46 @@ SILENCED_SYSTEM_CHECKS = ["security.W004", "security.W008"]
 
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
+
+def postgresql(name: str, user: str, password: str, host: str, port: str, **options: str) -> dict:
+    """Return the DATABASES entry of a PostgreSQL database."""
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": name,
+        "USER": user,
+        "PASSWORD": password,
+        "HOST": host,
+        "PORT": port,
+        "CONN_MAX_AGE": 60,
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {"connect_timeout": 5, **options},
+    }
+
+
+def of_url(url: str) -> dict:
+    """Return the DATABASES entry of a URL such as postgresql://user:password@host:5432/name?sslmode=require."""
+    parts = urlsplit(url)
+    return postgresql(parts.path[1:], unquote(parts.username or ""), unquote(parts.password or ""), unquote(parts.hostname or ""),
+                      str(parts.port or ""), **dict(parse_qsl(parts.query)))
+
+
 if "DATABASE_NAME" in os.environ:
+    DATABASES = {"default": postgresql(*(env(f"DATABASE_{part}", "") for part in ("NAME", "USER", "PASSWORD", "HOST", "PORT")))}
+elif env("DATABASE_URL", "").startswith("postgres"):
+    DATABASES = {"default": of_url(env("DATABASE_URL"))}
+else:
     DATABASES = {
         "default": {
-            "ENGINE": "django.db.backends.postgresql",
-            "NAME": env("DATABASE_NAME"),
-            "USER": env("DATABASE_USER", ""),
-            "PASSWORD": env("DATABASE_PASSWORD", ""),
-            "HOST": env("DATABASE_HOST", ""),
-            "PORT": env("DATABASE_PORT", ""),
-            "CONN_MAX_AGE": 60,
-            "CONN_HEALTH_CHECKS": True,
-            "OPTIONS": {"connect_timeout": 5},
+            "ENGINE": "django.db.backends.sqlite3",
+            "NAME": env("DATABASE_PATH", BASE_DIR / "db.sqlite3"),
+            # Readers and one writer at a time, who waits for his turn instead of being refused.
+            "OPTIONS": {
+                "timeout": 20,
+                "transaction_mode": "IMMEDIATE",
+                "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL",
+            },
         }
     }
-else:
-    DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": BASE_DIR / "db.sqlite3"}}
 
 # Cache and sessions
 

@@ -1,13 +1,13 @@
 from django.conf import settings
 from django.conf.urls.static import static
 from django.contrib import admin
-from django.urls import include, path
+from django.urls import include, path, re_path
 
 from config.health import health
 
 urlpatterns = [
     path("", include("pages.urls")),
-    path("healthz/", health),
+    re_path(r"^(?:api/)?healthz/?$", health),
     path("api/books/", include("books.urls")),
     path("api/", include("jobs.urls")),
     path("admin/", admin.site.urls),

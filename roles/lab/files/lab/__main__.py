@@ -2,8 +2,10 @@
 """What roles/lab and scripts/ call: one verb, a request as JSON on stdin, an answer as JSON on stdout.
 
 The request: folder (of the lab: .lab), environment, servers [{name, image, port, memory, snapshot}], repositories [{name,
-command}], reach (auto, direct or proxy), fresh (make servers anew that are there), image (for that verb). It uses Python's
-standard library only, since demo-clean works without a venv too.
+command}], reach (auto, direct or proxy), fresh (make servers anew that are there), image (for the verbs image and standin),
+services (some of images, registry, acme) with images (for the mirror) and names ({name: server}, for the ACME server), push
+({repository, version, name, tag}, for that verb). It uses Python's standard library only, since demo-clean works without a venv
+too.
 """
 
 from __future__ import annotations
@@ -15,11 +17,15 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 
+import app_image
 import git
 import image
 import network
+import services
+import standin
 from engine import Lab, LabError, docker
 from server import Server, control_path, hang_up
 
@@ -34,6 +40,8 @@ class Job:
         self.repositories = request.get("repositories", [])
         self.servers = [Server(self.lab, self.environment, wanted) for wanted in request.get("servers", [])]
         self.containers = self.lab.containers()
+        self.services = request.get("services") or []
+        self.images = request.get("images") or []
 
     def reach(self):
         """:returns: direct or proxy, as asked for or as found."""
@@ -44,6 +52,14 @@ class Job:
         """:returns: {name: address} of the servers that are there."""
         found = network.addresses(self.lab, self.containers)
         return {one.name: found[one.container] for one in self.servers if one.container in found}
+
+    def neighbours(self):
+        """:returns: {name: address} of all servers of the environment, those of this request first."""
+        found = network.addresses(self.lab, self.containers)
+        labels = {name: self.containers[name]["Config"]["Labels"] for name in found}
+        others = {one.get("quayside.name"): found[name] for name, one in labels.items()
+                  if one.get("quayside.role") == "server" and one.get("quayside.environment") == self.environment}  # fmt: skip
+        return {**self.addresses(), **others}
 
     def absent(self):
         """:returns: the servers to make: those that are not there or only half made, and all where fresh ones are asked for."""
@@ -68,7 +84,24 @@ class Job:
             "urls": {name: self.url(name, address, direct) for name, address in addresses.items()},
             "domains": {name: [address] if direct else [address, "127.0.0.1"] for name, address in addresses.items()},
             "ssh": {one.name: self.ssh_arguments(one, direct) for one in self.servers},
+            "services": services.variables(self.lab, self.services, self.mirrors) if self.services else {},
         }
+
+    @cached_property
+    def mirrors(self):
+        """The mirrors that the engine has of its own, none where it asks Docker Hub itself; None where that is out of reach."""
+        return image.mirrors() if "images" in self.services and image.registry_answers() else None
+
+    def standins(self):
+        """:returns: the images of the inventory that have no stand-in at the mirror yet; none are needed where pulls work."""
+        if "images" not in self.services or self.mirrors is not None:
+            return []
+        standin.check(self.images)
+        return standin.missing(services.pushed(self.lab, self.containers), self.images)
+
+    def needs_container(self):
+        """:returns: True where the inventory asks for something that the services' container does."""
+        return bool({"registry", "acme"} & set(self.services)) or ("images" in self.services and self.mirrors is None)
 
     def url(self, name, address, direct):
         """:returns: where a browser on this machine finds the server."""
@@ -89,10 +122,15 @@ class Job:
     def plan(self):
         """:returns: what is missing: images, repositories, servers; and the state as it is."""
         up = git.running(self.containers, self.lab)
+        services.check(self.services)
+        serving = not self.needs_container() or services.running(self.containers, self.lab)
         images = [name for name in image.RELEASES if name in {one.image for one in self.absent()}]
+        images += [name for name, done in (("git", up), ("services", serving)) if not done]
         return {
-            "images": image.missing(self.lab, images if up else [*images, "git"]),
+            "images": image.missing(self.lab, images),
             "git": not up,
+            "services": not serving,
+            "standins": self.standins(),
             "repositories": [one["name"] for one in git.stale(self.lab, self.repositories, up)],
             "servers": [one.name for one in self.absent() + self.stopped()],
             "notes": self.notes(),
@@ -146,6 +184,24 @@ class Job:
         self.containers = self.lab.containers()
         return {"done": done, "state": self.state()}
 
+    def serve(self):
+        """Have the services run and know the names of today."""
+        done = []
+        if self.needs_container():
+            done = services.ensure(self.lab, self.containers)
+            self.containers = self.lab.containers()
+        if "acme" in self.services:
+            done += services.tell(self.lab, services.resolve(self.request.get("names") or {}, self.neighbours()))
+        return {"done": done, "state": self.state()}
+
+    def standin(self):
+        """Have one stand-in at the mirror. :returns: how long it took."""
+        return {"done": [services.serve(self.lab, self.request["image"])]}
+
+    def push(self):
+        """Have a version of an example in the registry. :returns: its name there, with its digest."""
+        return {"done": [app_image.push(self.lab, self.request["push"], self.containers, image.registry_answers())]}
+
     def login_key(self):
         """Have the key of the lab, by which root logs in, and the folder of the shared connections."""
         (Path.home() / ".ansible" / "cp").mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -186,6 +242,9 @@ class Job:
         for reference in self.lab.images():
             docker("rmi", reference)
             done.append(f"image {reference}")
+        # What classic builders leave of a Dockerfile's first stages has no name, only the label of the stand-in that it began with.
+        left = docker("images", "--quiet", "--filter", "dangling=true", "--filter", "label=quayside.recipe").split()
+        done += [f"image {one}" for one in dict.fromkeys(left) if docker("rmi", one, check=False) is not None]
         return {"done": done}
 
 
@@ -206,7 +265,8 @@ def alone(folder):
 
 def main(verb):
     """Do one verb. :returns: an exit status."""
-    verbs = {"plan": Job.plan, "image": Job.image, "git": Job.git, "up": Job.up, "down": Job.down, "snapshot": Job.snapshot,
+    verbs = {"plan": Job.plan, "image": Job.image, "git": Job.git, "up": Job.up, "serve": Job.serve,
+             "standin": Job.standin, "push": Job.push, "down": Job.down, "snapshot": Job.snapshot,
              "absent": Job.absent_all, "purge": Job.purge}  # fmt: skip
     try:
         request = json.load(sys.stdin)

@@ -45,6 +45,7 @@ class Lab:
         self.label = f"quayside.lab={self.id}"
         self.network = self.prefix
         self.git = f"{self.prefix}-git"
+        self.services = f"{self.prefix}-services"
         self.key = self.folder / "key"
 
     def container(self, environment, name):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Images of servers: from the engine's registry where that answers, else bootstrapped from Debian's archive."""
+"""Images of servers and of the lab's own containers: from the engine's registry where that answers, else from Debian's archive."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ RELEASES = {"debian12": ("debian:12", "bookworm"), "debian13": ("debian:13", "tr
 SERVER = ["systemd", "systemd-sysv", "dbus", "python3", "ca-certificates", "openssh-server", "iproute2", "sudo"]
 # Where containers cannot be reached from here (Docker Desktop), netcat is the way through to the servers.
 GIT_SERVER = [*SERVER, "git", "netcat-openbsd"]
+# The containers that are no servers: the packages that each has on top of GIT_RELEASE.
+MORE = {"git": GIT_SERVER, "services": [*SERVER, "docker-registry", "apache2-utils", "pebble"]}
 GIT_RELEASE = "debian13"
 CERTIFICATES = Path("/usr/local/share/ca-certificates")
 RECIPE = Path(__file__).resolve().parent.parent / "prepare-server"
@@ -38,9 +40,9 @@ def recipe(release, packages):
 
 
 def tag_of(name):
-    """:returns: the tag of an image by its name: debian12, debian13 or git."""
-    if name == "git":
-        return f"git-{recipe(GIT_RELEASE, GIT_SERVER)}"
+    """:returns: the tag of an image by its name: debian12, debian13, git or services."""
+    if name in MORE:
+        return f"{name}-{recipe(GIT_RELEASE, MORE[name])}"
     if name not in RELEASES:
         raise LabError(f"lab_image {name} is unknown: write one of {', '.join(RELEASES)}")
     return f"{name}-{recipe(name, SERVER)}"
@@ -67,16 +69,14 @@ def build(lab, name):
     :returns: how it was come by, in words.
     """
     tag, target = tag_of(name), lab.image(tag_of(name))
-    same = docker("images", "--filter", f"label=quayside.recipe={tag}", "--format", "{{.Repository}}:{{.Tag}}").split()
-    same = [one for one in same if one.endswith(f":{tag}")]
+    same = taken_over(tag, target)
     if same:
-        docker("tag", same[0], target)
-        return f"{name}: the same as {same[0]}"
-    if name == "git":
+        return f"{name}: the same as {same}"
+    if name in MORE:
         base = lab.image(tag_of(GIT_RELEASE))
         if not exists(base):
             build(lab, GIT_RELEASE)
-        return prepare(lab, base, target, tag, GIT_SERVER, f"{name}: Debian's packages onto {GIT_RELEASE}")
+        return prepare(lab, base, target, tag, MORE[name], f"{name}: Debian's packages onto {GIT_RELEASE}")
     image, suite = RELEASES[name]
     if exists(image) or pull(image):
         return prepare(lab, image, target, tag, SERVER, f"{name}: made from {image}")
@@ -85,6 +85,16 @@ def build(lab, name):
         return prepare(lab, base, target, tag, SERVER, f"{name}: bootstrapped from Debian's archive")
     finally:
         docker("rmi", base, check=False)
+
+
+def taken_over(tag, target):
+    """:returns: the name of another checkout's image with that tag, which now is called `target` too; None where there is none."""
+    same = docker("images", "--filter", f"label=quayside.recipe={tag}", "--format", "{{.Repository}}:{{.Tag}}").split()
+    same = [one for one in same if one.endswith(f":{tag}")]
+    if not same:
+        return None
+    docker("tag", same[0], target)
+    return same[0]
 
 
 def pull(image):
@@ -111,9 +121,17 @@ def registry_answers():
     return True
 
 
-def bootstrap(lab, suite):
+def mirrors():
+    """:returns: the mirrors that the engine pulls through and that a server can reach too, not those on its own loopback."""
+    info = json.loads(docker("info", "--format", "{{json .}}"))
+    found = (info.get("RegistryConfig") or {}).get("Mirrors") or []
+    return [one for one in found if not one.split("://")[-1].startswith(("127.", "localhost", "[::1]"))]
+
+
+def bootstrap(lab, suite, packages=SERVER, options=()):
     """Make a base system with mmdebstrap.
 
+    :param options: more of its options.
     :returns: the name of the imported image.
     """
     install_mmdebstrap(suite)
@@ -127,7 +145,7 @@ def bootstrap(lab, suite):
         )
     )
     log = lab.folder / f"mmdebstrap-{suite}.log"
-    argv = ["mmdebstrap", "--variant=minbase", f"--include={','.join(SERVER)}", "--aptopt=Acquire::Retries 3", suite, "-", "-"]
+    argv = ["mmdebstrap", "--variant=minbase", f"--include={','.join(packages)}", "--aptopt=Acquire::Retries 3", *options, suite, "-", "-"]
     keyring = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
     if keyring.exists():
         argv.insert(2, f"--keyring={keyring}")

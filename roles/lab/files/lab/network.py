@@ -14,6 +14,7 @@ from engine import LabError, address_of, docker
 CANDIDATES = [ipaddress.ip_network(f"172.28.{third}.0/24") for third in range(256)]
 CANDIDATES += [ipaddress.ip_network(f"10.213.{third}.0/24") for third in range(256)]
 GIT_HOST = 2
+SERVICES_HOST = 3
 FIRST_HOST = 10
 
 

@@ -1,0 +1,5 @@
+from django.urls import path
+
+from trips import views
+
+urlpatterns = [path("trips/", views.trips)]

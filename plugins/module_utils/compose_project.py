@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The compose project of an instance, from the app model alone. Pure.
+
+What it holds is what runs: ``docker compose ps``, ``logs`` and ``exec`` work in its folder without Ansible.
+"""
+from __future__ import annotations
+
+import json
+import re
+import shlex
+
+from ansible_collections.quayside.django.plugins.module_utils import env_file, processes
+
+HELPERS = "/quayside"  # where our programs are mounted in a container
+NEEDS_SHELL = re.compile(r"[|&;<>()$`*?\[\]#~]|^\w+=")
+PLAIN = re.compile(r"^[A-Za-z0-9_./@+-]*[A-Za-z_/][A-Za-z0-9_./@+-]*\Z")
+WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}  # YAML 1.1 reads these as something else
+
+# Asks the process that a container runs, as the edge would. What it needs is in the image already: Python, Node, wget or curl.
+HEALTH = r"""#!/bin/sh
+# Written by quayside.django. Usage: health PORT-OR-SOCKET PATH HOST SCHEME LOWEST HIGHEST; good is a status between the last two.
+if command -v python3 >/dev/null 2>&1; then
+    exec python3 -I -S -c '
+import http.client, socket, sys
+place, path, host, scheme, lowest, highest = sys.argv[1:]
+link = http.client.HTTPConnection("127.0.0.1", 0 if "/" in place else int(place), timeout=9)
+if "/" in place:
+    link.sock = socket.socket(socket.AF_UNIX)
+    link.sock.settimeout(9)
+    link.sock.connect(place)
+link.request("GET", path, headers={"Host": host, "X-Forwarded-Proto": scheme})
+status = link.getresponse().status
+print(status)
+sys.exit(not int(lowest) <= status <= int(highest))' "$@"
+fi
+if command -v node >/dev/null 2>&1; then
+    exec node -e '
+const [place, path, host, scheme, lowest, highest] = process.argv.slice(1);
+const where = place.includes("/") ? {socketPath: place} : {host: "127.0.0.1", port: place};
+require("http").get({...where, path, headers: {Host: host, "X-Forwarded-Proto": scheme}, timeout: 9000}, answer => {
+  console.log(answer.statusCode);
+  process.exit(answer.statusCode >= lowest && answer.statusCode <= highest ? 0 : 1);
+}).on("error", error => { console.log(error.message); process.exit(1); }).on("timeout", () => process.exit(1));' -- "$@"
+fi
+case $1 in */*) exit 0 ;; esac
+if command -v curl >/dev/null 2>&1; then
+    status=$(curl -s -o /dev/null -m 9 -w '%{http_code}' -H "Host: $3" -H "X-Forwarded-Proto: $4" "http://127.0.0.1:$1$2") || exit 1
+    echo "$status"
+    [ "$status" -ge "$5" ] && [ "$status" -le "$6" ]
+    exit
+fi
+exec wget -q -O /dev/null -T 9 --header "Host: $3" --header "X-Forwarded-Proto: $4" "http://127.0.0.1:$1$2"
+"""
+
+
+def project_name(app: dict, release: str) -> str:
+    """Return the name of the compose project of a release."""
+    return f"{app['name']}-{release}"
+
+
+def keys(process: dict) -> list[str]:
+    """Return the names of the services of a process: its own, and one with a number for each copy beyond the first."""
+    return [process["name"] if copy == 1 else f"{process['name']}-{copy}" for copy in processes.copies(process)]
+
+
+def containers(app: dict, release: str, wanted: list[dict]) -> list[str]:
+    """Return the names of the containers of some processes of a release."""
+    return [f"{project_name(app, release)}-{key}-1" for process in wanted for key in keys(process)]
+
+
+def command(app: dict, process: dict, release: str, workers: int, copy: int) -> list[str]:
+    """Return the command of a container, empty for that of the image. A single process holds a lock for as long as it lives."""
+    if not process["command"]:
+        return []
+    line = processes.full_command(app, process, workers)
+    for name, value in variables(app, process, release, copy).items():
+        line = re.sub(r"\$(\{" + name + r"\}|" + name + r"(?![A-Za-z0-9_]))", lambda _found, value=value: value, line)
+    if process["single"]:
+        lock = shlex.quote(processes.single_lock(app, process))
+        return ["/bin/sh", "-c", f"flock --version 2>/dev/null | grep -q util-linux && exec flock --no-fork --timeout 30 {lock} {line}; exec {line}"]
+    return ["/bin/sh", "-c", f"exec {line}"] if NEEDS_SHELL.search(line) else shlex.split(line)
+
+
+def variables(app: dict, process: dict, release: str, copy: int) -> dict:
+    """Return the variables that a process has beside those of its app and release."""
+    found = {"RELEASE": release, "PROCESS": process["name"], "COPY": str(copy), "LOGS": f"{app['shared']}/logs",
+             "SOCKET": f"{app['root']}/releases/{release}/run/{process['name']}.sock"}
+    return dict(found, PORT=str(process["port"])) if process["tcp"] else found
+
+
+def project(app: dict, release: str, facts: dict) -> dict:
+    """Return the compose project of a release, as ``render`` writes it.
+
+    ``facts``: user (uid:gid), images (name -> reference), ports (process -> port of localhost; empty when the edge is a container), env and
+    secrets (name -> text), workers (process -> number for ``auto``), memory (process -> MiB or 0).
+    """
+    services = {}
+    before: list[str] = []
+    for process in app["processes"]:
+        for copy, key in zip(processes.copies(process), keys(process)):
+            services[key] = service(app, process, release, facts, copy)
+            if before and process["serves"]:
+                services[key]["links"] = list(before)  # by its plain name each finds those of its own release
+        if process["serves"]:
+            before += [process["name"]]
+    services["manage"] = one_off(app, release, facts)
+    return {"name": project_name(app, release), "services": services,
+            "networks": {"default": {"name": app["network"], "external": True}}}
+
+
+def service(app: dict, process: dict, release: str, facts: dict, copy: int) -> dict:
+    """Return the service of one copy of a process."""
+    name = process["name"]
+    made = common(app, release, facts, process["image"], writable_static=False)
+    argv = command(app, process, release, facts["workers"].get(name, 1), copy)
+    if argv:
+        made["command"] = argv
+    made["environment"] = {**facts["env"], **facts["secrets"], "HOME": "/tmp", **variables(app, process, release, copy),
+                           **{key: env_file.text(value) for key, value in process["env"].items()}}
+    made["networks"] = {"default": {"aliases": [f"{name}-{release}"]}}
+    made["labels"] = {"quayside.app": app["name"], "quayside.release": release, "quayside.process": name}
+    # Not `always`: after a power loss the link `live` decides what comes back, and the app's own unit starts that.
+    made["restart"] = "on-failure"
+    made["stop_grace_period"] = f"{process['drain'] + 5}s"
+    made["logging"] = {"driver": "journald", "options": {"tag": f"{app['name']}-{name}"}}
+    memory = megabytes(process["memory"]) or facts["memory"].get(name, 0)
+    if memory:
+        made["mem_limit"] = f"{memory}m"
+    if process["cpu"]:
+        made["cpus"] = float(process["cpu"].rstrip("%")) / 100
+    if name in facts["ports"]:
+        made["ports"] = [f"127.0.0.1:{facts['ports'][name]}:{process['port']}"]
+    if process["serves"]:
+        made["healthcheck"] = healthcheck(app, process, release)
+    return made
+
+
+def healthcheck(app: dict, process: dict, release: str) -> dict:
+    """Return how Docker asks a container for its health."""
+    health, how = app["health"], app["container"]
+    place = variables(app, process, release, 1)["SOCKET"] if process["socket"] else str(process["port"])
+    if process["name"] == processes.belongs_to(health["path"], app):
+        path, lowest, highest = health["path"], min(health["status"]), max(health["status"])
+    else:
+        path, lowest, highest = process["check"] or "/", 200, 399 if process["check"] else 499
+    return {"test": ["CMD", "/bin/sh", f"{HELPERS}/health", place, path, health["host"], app["scheme"], str(lowest), str(highest)],
+            "interval": f"{how['interval']}s", "timeout": f"{how['timeout']}s", "retries": how["retries"],
+            "start_period": f"{how['start_period']}s", "start_interval": "1s"}
+
+
+def one_off(app: dict, release: str, facts: dict) -> dict:
+    """Return the service of commands: it is never started by itself, and may write the release's static files."""
+    made = common(app, release, facts, app["images"][0]["name"], writable_static=True)
+    made["profiles"] = ["manage"]
+    made["environment"] = {**facts["env"], **facts["secrets"], "HOME": "/tmp", "PROCESS": "manage", "COPY": "1",
+                           # A migration that waits for a lock makes every request behind it wait too: rather fail and leave all serving.
+                           "PGOPTIONS": "-c lock_timeout=10s"}
+    made["networks"] = {"default": {}}
+    made["labels"] = {"quayside.app": app["name"], "quayside.process": "manage"}
+    made["restart"] = "no"
+    made["logging"] = {"driver": "none"}
+    made["command"] = ["python", app["manage"], "help"]
+    return made
+
+
+def common(app: dict, release: str, facts: dict, image: str, writable_static: bool) -> dict:
+    """Return what all containers of a release have: image, user, files, and as few rights as possible."""
+    folder = f"{app['root']}/releases/{release}"
+    static = app["static"]["root"] or f"{folder}/static"
+    volumes = [bind(app["shared"], app["shared"]), bind(f"{folder}/lib", HELPERS, read_only=True),
+               bind(f"{folder}/static", static, read_only=not writable_static)]
+    if any(process["socket"] for process in app["processes"]):
+        volumes.append(bind(f"{folder}/run", f"{folder}/run"))
+    if app["media"]["root"]:
+        volumes.append(bind(f"{app['shared']}/media", app["media"]["root"]))
+    volumes += [bind(f"{app['shared']}/{kept['name']}", kept["path"]) for kept in app["folders"] if kept["path"]]
+    if app["database"]["engine"] == "postgresql":
+        volumes.append(bind("/run/postgresql", "/run/postgresql"))
+    if app["cache"]["engine"] == "redis":
+        volumes.append(bind(f"/run/redis-{app['name']}", f"/run/redis-{app['name']}"))
+    return {
+        "image": facts["images"][image], "pull_policy": "never", "user": app["container"]["user"] or facts["user"],
+        "read_only": app["container"]["read_only"], "tmpfs": ["/tmp:mode=1777", *(f"{path}:mode=1777" for path in app["container"]["writable"])],
+        "cap_drop": ["ALL"], "security_opt": ["no-new-privileges:true"], "pids_limit": 1024,
+        "volumes": volumes + app["container"]["volumes"],
+    }
+
+
+def bind(source: str, target: str, read_only: bool = False) -> dict:
+    """Return a mount of a folder of the host, which has to be there."""
+    mount = {"type": "bind", "source": source, "target": target, "bind": {"create_host_path": False}}
+    return dict(mount, read_only=True) if read_only else mount
+
+
+def megabytes(text: str) -> int:
+    """Return the MiB of a size as systemd writes it (``512M``, ``1.5G``), 0 for an empty text."""
+    found = re.match(r"^(\d+(?:\.\d+)?)([KMGT]?)\Z", text.strip())
+    return int(float(found[1]) * {"": 1 / 2**20, "K": 1 / 1024, "M": 1, "G": 1024, "T": 2**20}[found[2]]) if found else 0
+
+
+def facts_of(app: dict, release: str, record: dict, env: dict, secrets: dict, user: str, sizes: dict, published: bool) -> dict:
+    """Return what ``project`` wants to know; ``sizes``: process -> {workers, memory}."""
+    return {"user": user, "images": {name: image["ref"] for name, image in record["images"].items()},
+            "ports": record.get("ports", {}) if published else {}, "env": {key: env_file.text(value) for key, value in env.items()},
+            "secrets": {key: env_file.text(value) for key, value in secrets.items()},
+            "workers": {name: size["workers"] for name, size in sizes.items()}, "memory": {name: size["memory"] for name, size in sizes.items()}}
+
+
+def render(value: dict, header: str = "") -> str:
+    """Return a project as YAML. Every dollar is doubled, since compose would replace what stands behind it."""
+    return header + "\n".join(lines(value, 0)) + "\n"
+
+
+def lines(value, depth: int):
+    """Yield the lines of a dict or a list."""
+    pad = "  " * depth
+    items = value.items() if isinstance(value, dict) else ((None, item) for item in value)
+    for key, item in items:
+        start = f"{pad}- " if key is None else f"{pad}{scalar(str(key))}:"
+        if isinstance(item, list) and all(not isinstance(one, (dict, list)) for one in item):
+            yield f"{start} [{', '.join(scalar(one) for one in item)}]"
+        elif isinstance(item, dict) and not item:
+            yield f"{start} {{}}"
+        elif isinstance(item, (dict, list)) and key is None:
+            inner = list(lines(item, depth + 1))
+            yield f"{pad}- {inner[0].lstrip()}"
+            yield from inner[1:]
+        elif isinstance(item, (dict, list)):
+            yield start
+            yield from lines(item, depth + 1)
+        else:
+            yield f"{start} {scalar(item)}".replace("-  ", "- ")
+
+
+def scalar(value) -> str:
+    """Return a text, a number or a truth as YAML."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return str(value)
+    text = str(value).replace("$", "$$")
+    return text if PLAIN.match(text) and text.lower() not in WORDS else json.dumps(text, ensure_ascii=False)
+
+
+def mark(app: dict, release: str) -> str:
+    """Return the first lines of a project file."""
+    return (f"# Written by quayside.django for release {release} of the app {app['name']}; the app model decides what stands here.\n"
+            f"# By hand, as root in {app['root']}: docker compose ps; docker compose logs -f web; docker compose exec web python {app['manage']} shell\n")

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The chain that lets nothing from outside reach a container but declared ports. No Ansible and no host in here."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+from ansible_collections.quayside.django.plugins.module_utils import firewall
+
+CHAIN = "quayside-docker"
+FAMILIES = (4, 6)
+LOOPBACK = {4: "127.0.0.0/8", 6: "::1/128"}
+
+
+def declared(ports, rules):
+    """Published ports and rules as one list of rules with one port and one source each.
+
+    :param ports: list of str or int: 443, 443/udp, 8000:8010
+    :param rules: list of rules as in firewall.single; proto any is tcp and udp
+    :returns: list of dict of port (empty for every port), proto (tcp, udp, or empty for every one), from (any or a network),
+        interface, comment
+    :raises firewall.BadRule: with the rule in the message
+    """
+    wanted = []
+    for port in ports:
+        number, _slash, proto = str(port).partition("/")
+        if not re.fullmatch(r"\d+([:-]\d+)?", number) or proto not in ("", "tcp", "udp"):
+            raise firewall.BadRule("the published port %r is not of the form 443, 443/udp or 8000:8010" % port)
+        wanted.append({"port": [number.replace("-", ":")], "proto": proto or "tcp", "from": []})
+    result = []
+    for rule in firewall.single(wanted + list(rules)):
+        firewall.words(dict(rule, proto="udp" if rule.get("proto") == "any" and ":" in rule["port"] else rule.get("proto")))
+        one = {"port": rule["port"], "from": firewall.network(rule["from"]), "interface": rule.get("interface") or "", "comment": rule.get("comment") or ""}
+        for proto in protocols(rule):
+            if dict(one, proto=proto) not in result:
+                result.append(dict(one, proto=proto))
+    return result
+
+
+def protocols(rule):
+    """The protocols of a rule: a rule for every port is for every protocol."""
+    if not rule["port"]:
+        return [""]
+    return ["tcp", "udp"] if rule.get("proto") == "any" else [rule.get("proto") or "tcp"]
+
+
+def text(rules, bridges, family):
+    """What iptables-restore (ip6tables-restore) reads, with --noflush. The chain is replaced in one step, never empty.
+
+    Only a connection that Docker redirected may come in, by the port that its client asked for: who routes to a container's own
+    address gets nowhere, and neither does who sends a packet for 127.0.0.1 over the wire. RETURN leaves the packet to Docker's
+    rules, which keep the networks of different apps apart.
+
+    :param rules: list of dict, see declared
+    :param bridges: names of the interfaces of Docker's networks, `br-+` for all that begin with br-
+    :param family: 4 or 6
+    :returns: str
+    """
+    lines = ["-m conntrack --ctstate RELATED,ESTABLISHED -j RETURN"]
+    lines += ["-i %s -j RETURN" % bridge for bridge in bridges]
+    lines.append("-m conntrack --ctstate DNAT --ctorigdst %s -j DROP" % LOOPBACK[family])
+    for rule in rules:
+        if rule["from"] != "any" and ipaddress.ip_network(rule["from"]).version != family:
+            continue
+        if rule["comment"]:
+            lines.append("# " + " ".join(rule["comment"].split()))
+        lines.append(allowance(rule))
+    lines.append("-m conntrack --ctstate DNAT -j DROP")
+    lines += ["-o %s -j DROP" % bridge for bridge in bridges]
+    body = "".join(line + "\n" if line.startswith("#") else "-A %s %s\n" % (CHAIN, line) for line in lines)
+    return "*filter\n:%s - [0:0]\n%sCOMMIT\n" % (CHAIN, body)
+
+
+def allowance(rule):
+    """The words that let a declared connection in."""
+    words = []
+    if rule["from"] != "any":
+        words += ["-s", rule["from"]]
+    if rule["interface"]:
+        words += ["-i", rule["interface"]]
+    if rule["proto"]:
+        words += ["-p", rule["proto"]]
+    words += ["-m", "conntrack", "--ctstate", "DNAT", "--ctdir", "ORIGINAL"]
+    if rule["port"]:
+        words += ["--ctorigdstport", rule["port"]]
+    return " ".join(words + ["-j", "RETURN"])
+
+
+def mistaken(bridges, outside):
+    """The interfaces of outside that one of the names in bridges means too: what comes in there would pass for a container's.
+
+    :param bridges: names, see text
+    :param outside: names of interfaces, such as those of the default routes
+    :returns: list of str
+    """
+    return [name for name in dict.fromkeys(outside)
+            if any(name.startswith(bridge[:-1]) if bridge.endswith("+") else name == bridge for bridge in bridges)]
+
+
+def bad_bridge(bridges):
+    """The first name that no interface can have, or None."""
+    return next((name for name in bridges if not re.fullmatch(r"[A-Za-z0-9_.:-]{1,14}\+?|[A-Za-z0-9_.:-]{15}", name)), None)

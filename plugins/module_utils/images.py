@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The images of an app on a host: found in a registry, built from its source, or loaded from an archive.
+
+``resolve`` says what a version is without changing anything; ``provide`` brings what is not there yet. A login is sent with each request to
+the engine, or kept in memory for a build: no password is ever on the host's disk or in its process list.
+"""
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import tarfile
+import tempfile
+
+from ansible_collections.quayside.django.plugins.module_utils import host, releases
+from ansible_collections.quayside.django.plugins.module_utils.docker_engine import Engine, EngineError
+
+DIGEST = re.compile(r"^sha256:[0-9a-f]{64}\Z")
+TAG = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}\Z")
+BUILD_SECONDS = 3600
+
+
+class Images:
+    """The images of one app. ``secrets`` are its secret variables, of which a build may name some."""
+
+    def __init__(self, app: dict, secrets: dict, registry_password: str = ""):
+        self.app, self.secrets, self.password = app, secrets, registry_password
+        self.engine = Engine(timeout=1800)
+
+    # What a version is
+
+    def resolve(self, version: str, sha: str) -> dict:
+        """Return image name -> what identifies it: ``ref`` by which containers name it, ``id`` or ``digest``. Nothing is pulled or built.
+
+        ``sha`` is the commit or the hash of the source, for what is built.
+        """
+        finders = {"registry": lambda image: self.in_registry(image, version), "archive": self.in_archive,
+                   "build": lambda image: self.to_build(image, sha)}
+        return {image["name"]: finders[image["from"]](image) for image in self.app["images"]}
+
+    def in_registry(self, image: dict, version: str) -> dict:
+        """Return the digest behind a tag. A digest as version, or one that is here already, needs no registry."""
+        repository = image["repository"]
+        tag = version if DIGEST.match(version) else image["tag"].replace("{version}", version)
+        if DIGEST.match(tag):
+            return {"ref": f"{repository}@{tag}", "digest": tag, "tag": ""}
+        if not TAG.match(tag):
+            raise host.PhaseError(f"{tag!r} is no tag of an image: letters, digits, dots, dashes and _, at most 128; or a digest, sha256:…")
+        try:
+            found = self.engine.call("GET", f"/distribution/{repository}:{tag}/json", headers=self.login_header(), timeout=60)
+        except EngineError as error:
+            raise host.PhaseError(self.refusal(repository, tag, error), look=f"docker manifest inspect {repository}:{tag}") from error
+        digest = found["Descriptor"]["digest"]
+        return {"ref": f"{repository}@{digest}", "digest": digest, "tag": tag}
+
+    def refusal(self, repository: str, tag: str, error: EngineError) -> str:
+        """Return why a registry gave nothing, and what to do."""
+        said = error.message
+        who = self.app["registry"]["user"]
+        if error.status == 0 and "does not answer" in said:
+            return said
+        if re.search(r"unauthorized|denied|no basic auth|authentication required|incorrect username", said, re.I) or error.status in (401, 403):
+            if who:
+                return (f"the registry refused {repository}:{tag} to the user {who} ({said}): is the secret REGISTRY_PASSWORD right, may {who} read it, "
+                        "and is there such a repository?")
+            return f"the registry refused {repository}:{tag} without a login ({said}): set registry.user, and REGISTRY_PASSWORD in secrets"
+        if re.search(r"not found|manifest unknown|name unknown", said, re.I) or error.status == 404:
+            return f"there is no image {repository}:{tag} ({said}): was it pushed? Name another one with -e version=…"
+        return (f"the registry of {repository} does not answer as it should ({said}): is it up, is its name right, and does this host trust its certificate "
+                "(docker_registry_certificates)?")
+
+    def login_header(self) -> dict:
+        """Return the header by which the engine logs in, empty without a login."""
+        registry = self.app["registry"]
+        if not registry["user"]:
+            return {}
+        login = {"username": registry["user"], "password": self.password, "serveraddress": registry["server"]}
+        return {"X-Registry-Auth": base64.urlsafe_b64encode(json.dumps(login).encode()).decode()}
+
+    def archive_path(self, image: dict) -> str:
+        """Return where an archive lies that was sent to this host."""
+        return f"{self.app['root']}/cache/archives/{image['name']}.tar"
+
+    def in_archive(self, image: dict) -> dict:
+        """Return the id of the one image in an archive of ``docker save``."""
+        path = self.archive_path(image)
+        try:
+            with tarfile.open(path) as tar:
+                listed = json.load(tar.extractfile("manifest.json"))
+        except FileNotFoundError as error:
+            raise host.PhaseError(f"{image['archive']} has not been sent to this host: deploy by playbooks/deploy.yml, which does it") from error
+        except (tarfile.TarError, KeyError, ValueError, AttributeError) as error:
+            raise host.PhaseError(f"{image['archive']} is no archive of `docker save`: {error}") from error
+        if len(listed) != 1:
+            raise host.PhaseError(f"{image['archive']} holds {len(listed)} images, and one is wanted: docker save -o FILE IMAGE")
+        digest = re.search(r"[0-9a-f]{64}", listed[0]["Config"])
+        if not digest:
+            raise host.PhaseError(f"{image['archive']} is no archive of `docker save`: it names no image")
+        return {"ref": f"{image['repository']}:{digest[0][:12]}", "id": f"sha256:{digest[0]}", "tag": digest[0][:12]}
+
+    def to_build(self, image: dict, sha: str) -> dict:
+        """Return the name that an image will have when it is built from a source: another one for other arguments."""
+        inputs = releases.fingerprint([sha, image["context"], image["dockerfile"], image["target"], image["args"]])
+        tag = f"{sha[:12]}-{inputs[:6]}"
+        return {"ref": f"{image['repository']}:{tag}", "tag": tag, "inputs": inputs}
+
+    # What brings it here
+
+    def provide(self, found: dict, code: str, sha: str, version: str) -> list[str]:
+        """Bring all images of a release here, as ``resolve`` has found them; return notes."""
+        makers = {"registry": lambda image, one: self.pull(one), "archive": self.load, "build": lambda image, one: self.build(image, one, code, sha, version)}
+        notes = []
+        for image in self.app["images"]:
+            one = found[image["name"]]
+            if not self.here(one):
+                notes.append(makers[image["from"]](image, one))
+        return notes
+
+    def inspect(self, reference: str) -> dict:
+        """Return what the engine knows of an image, empty when it is not here."""
+        try:
+            return self.engine.get(f"/images/{reference}/json")
+        except EngineError as error:
+            if error.status == 404:
+                return {}
+            raise
+
+    def here(self, one: dict) -> bool:
+        """Return True when an image is on this host already, the very same."""
+        there = self.inspect(one["ref"])
+        if "id" in one:
+            return there.get("Id") == one["id"]
+        if "inputs" in one:
+            return ((there.get("Config") or {}).get("Labels") or {}).get("quayside.inputs") == one["inputs"]
+        return bool(there)
+
+    def pull(self, one: dict) -> str:
+        """Pull an image by its digest; give it its tag too, for people."""
+        repository, digest = one["ref"].rsplit("@", 1)
+        try:
+            said = self.engine.call("POST", "/images/create", {"fromImage": repository, "tag": digest}, headers=self.login_header()) or ""
+        except EngineError as error:
+            raise host.PhaseError(self.refusal(repository, one["tag"] or digest, error)) from error
+        for line in str(said).splitlines():
+            with contextlib.suppress(ValueError):
+                words = json.loads(line)
+                if "error" in words:
+                    raise host.PhaseError(self.refusal(repository, one["tag"] or digest, EngineError(500, words["error"])))
+        if one["tag"]:
+            self.engine.post(f"/images/{one['ref']}/tag", repo=repository, tag=one["tag"])
+        return f"pulled {repository}:{one['tag'] or digest[:19]}"
+
+    def load(self, image: dict, one: dict) -> str:
+        """Load an archive and give its image the name by which containers know it."""
+        with open(self.archive_path(image), "rb") as file:
+            self.engine.call("POST", "/images/load", {"quiet": True}, body=file,
+                             headers={"Content-Type": "application/x-tar", "Content-Length": str(os.fstat(file.fileno()).st_size)})
+        self.engine.post(f"/images/{one['id']}/tag", repo=image["repository"], tag=one["tag"])
+        return f"loaded {image['archive']}"
+
+    def build(self, image: dict, one: dict, code: str, sha: str, version: str) -> str:
+        """Build an image from the code of a release; raise PhaseError with the last lines of its log."""
+        context = "/".join(part for part in (code, image["context"]) if part)
+        dockerfile = f"{context}/{image['dockerfile']}"
+        for path in (context, dockerfile):
+            if not os.path.realpath(path).startswith(os.path.realpath(code)):
+                raise host.PhaseError(f"images[{image['name']}]: {os.path.relpath(path, code)} leads out of the source by a link")
+        if not os.path.isfile(dockerfile):
+            raise host.PhaseError(f"images[{image['name']}]: {version} has no {os.path.relpath(dockerfile, code)}: set context and dockerfile in the app model")
+        labels = {"quayside.app": self.app["name"], "quayside.inputs": one["inputs"], "org.opencontainers.image.revision": sha,
+                  "org.opencontainers.image.version": version}
+        argv = ["docker", "buildx", "build", "--load", "--progress=plain", "--tag", one["ref"], "--file", dockerfile]
+        argv += [word for key, value in labels.items() for word in ("--label", f"{key}={value}")]
+        argv += ["--target", image["target"]] if image["target"] else []
+        # Values travel in the environment: an argument is seen by every user of the host.
+        arguments = {key: str(value) for key, value in image["args"].items()}
+        argv += [word for key in arguments for word in ("--build-arg", key)]
+        secrets = {f"QUAYSIDE_BUILD_{number}": (name, self.secrets[name]) for number, name in enumerate(image["secrets"])}
+        argv += [word for variable, (name, _value) in secrets.items() for word in ("--secret", f"id={name},env={variable}")]
+        with self.docker_config() as config:
+            env = {**host.LOCALE, **arguments, **{variable: value for variable, (_name, value) in secrets.items()},
+                   "DOCKER_CONFIG": config, "DOCKER_BUILDKIT": "1", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
+            try:
+                done = subprocess.run([*argv, context], check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+                                      timeout=BUILD_SECONDS, env=env, stdin=subprocess.DEVNULL)
+            except subprocess.TimeoutExpired as error:
+                raise host.PhaseError(f"the build of images[{image['name']}] did not end within {BUILD_SECONDS // 60} minutes") from error
+        if done.returncode:
+            raise host.PhaseError(f"the image {image['name']} could not be built ({image['dockerfile']} in {image['context'] or 'the root of the source'})",
+                                  readable(done.stdout), f"cd {context} && docker build -f {dockerfile} .")
+        return f"built {one['ref']}"
+
+    @contextlib.contextmanager
+    def docker_config(self):
+        """Yield a folder for docker's configuration, in memory, logged in when the app has a registry; it is gone afterwards."""
+        folder = tempfile.mkdtemp(prefix="quayside-docker-", dir="/run")
+        try:
+            registry = self.app["registry"]
+            if registry["user"]:
+                argv = ["docker", "--config", folder, "login", "--username", registry["user"], "--password-stdin",
+                        *[registry["server"]] * bool(registry["server"])]
+                done = subprocess.run(argv, check=False, input=self.password, capture_output=True, text=True, errors="replace", env=host.LOCALE, timeout=60)
+                if done.returncode:
+                    raise host.PhaseError(f"the login of {registry['user']} at {registry['server'] or 'Docker Hub'} was refused: is REGISTRY_PASSWORD right?",
+                                          done.stderr.replace(self.password, "***"))
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    # What else is done with them
+
+    def copy_out(self, reference: str, path: str, target: str) -> None:
+        """Copy a folder out of an image."""
+        made = self.engine.post("/containers/create", {"Image": reference, "Cmd": ["true"], "Labels": {"quayside.app": self.app["name"]}})["Id"]
+        try:
+            done = host.run(["docker", "cp", f"{made}:{path.rstrip('/')}/.", target], check=False)
+            if done.returncode:
+                raise host.PhaseError(f"the image {reference} has no folder {path}: set folder in frontends", done.stderr)
+        finally:
+            self.engine.delete(f"/containers/{made}", force=True)
+
+
+def readable(log: str) -> str:
+    """Return the log of BuildKit without its progress."""
+    kept = [re.sub(r"^#\d+ (\d+\.\d+ )?", "", line) for line in log.splitlines()]
+    return "\n".join(line for line in kept if line.strip() and not re.match(r"(sha256:|DONE|CACHED|\.\.\.|extracting|transferring)", line))

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What both runtimes share: groups of processes, the probe, and the talk with celery workers.
+
+A runtime runs instances of an app. ``Systemd`` and ``Compose`` have the same verbs:
+
+on disk    install, outdated, forget, check, fetch, build, copy, settle_secrets, restore_secrets
+commands   one_off, manage
+instances  start, members, place, dead, log, stop, replace, drained, running, revive, whole, memory
+"""
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import time
+
+from ansible_collections.quayside.django.plugins.module_utils import celery_control, celery_workers, django_run, host, http_health, model, processes
+
+IN_APP = {"django_run.py": django_run, "celery_control.py": celery_control}
+PORTS = range(20000, 30000)  # below the ports that Linux gives to connections (32768 and up)
+
+
+class Runtime:
+    """The instances of an app on this host. ``app`` is one of the model, without secrets; ``secrets`` are its secret variables."""
+
+    def __init__(self, app: dict, shelf, secrets: dict | None = None):
+        self.app, self.shelf, self.secrets = app, shelf, secrets or {}
+        self.control = None
+
+    def with_processes(self, wanted: list[dict]) -> Runtime:
+        """Return the same runtime for a release whose processes are others."""
+        other = type(self)(dict(self.app, processes=wanted), self.shelf, self.secrets)
+        other.control = self.control
+        return other
+
+    def wanted(self, group: str = "") -> list[dict]:
+        """Return the processes of a group, or all of them."""
+        return [process for process in self.app["processes"] if not group or processes.group(process) == group]
+
+    def prepare_control(self, release: str) -> None:
+        """Start the process that speaks with celery workers, when the app has some; it imports the app while others start."""
+        workers = [process for process in self.app["processes"] if process["kind"] == "worker"]
+        if workers and self.control is None:
+            command = [*self.python(release), self.helper(release, "celery_control.py"), processes.celery_app(workers[0]["command"])]
+            self.control = celery_workers.Control(self.app, self.one_off(release, command, f"control-{os.getpid()}", 600))
+
+    def manage(self, release: str, name: str, timeout: int) -> ManageProcess:
+        """Start a process that runs manage.py commands of a release."""
+        return ManageProcess(self.one_off(release, [*self.python(release), self.helper(release, "django_run.py"), self.app["manage"]], name, timeout))
+
+    def check_of(self, release: str, process: dict, version: str) -> http_health.Check:
+        """Return what a healthy answer of a process is, asked at the instance."""
+        health, place = self.app["health"], self.place(release, process)
+        if process["name"] == processes.belongs_to(health["path"], self.app):
+            return http_health.Check(path=health["path"], **place, **model.wanted_answer(self.app, release, version))
+        return http_health.Check(path=process["check"] or "/", host=health["host"], scheme=self.app["scheme"],
+                                 status=tuple(range(200, 400 if process["check"] else 600)), **place)
+
+    def ready(self, release: str, started: float, version: str) -> None:
+        """Wait until a release's servers answer as the model wants while all its processes live; raise PhaseError."""
+        wanted, looked = self.members(release, "servers"), [0.0]
+
+        def alive() -> str:
+            if time.monotonic() - looked[0] > 0.2:
+                looked[0] = time.monotonic()
+                self.dead(wanted, started)
+            return ""
+
+        for process in self.wanted("servers"):
+            result = http_health.wait([self.check_of(release, process, version)], deadline=self.app["health"]["timeout"], interval=0.05, alive=alive)
+            if not result.ok:
+                raise host.PhaseError(result.reason, *self.log(release, process, started))
+        self.dead(wanted, started)
+
+    def joined(self, release: str, started: float, revoked: list) -> None:
+        """Wait until a release's celery workers answer, and tell them which tasks were revoked; raise PhaseError when one does not."""
+        wanted, missing = self.members(release, "workers"), set(celery_workers.nodes(self.app, release))
+        deadline = time.monotonic() + self.app["health"]["timeout"]
+        while missing:
+            self.dead(wanted, started)
+            missing -= set(self.control.ask({"do": "ping", "nodes": sorted(missing)}).get("nodes", []))
+            if missing and time.monotonic() > deadline:
+                raise host.PhaseError(f"no answer from the celery worker {', '.join(sorted(missing))} within {self.app['health']['timeout']} s",
+                                      look=f"journalctl -t {self.app['name']}-* -n 100 --no-pager")
+        self.dead(wanted, started)
+        if revoked and wanted:
+            self.control.ask({"do": "revoke", "nodes": celery_workers.nodes(self.app, release), "tasks": revoked})
+
+    def quiet(self, release: str) -> dict:
+        """Tell a release's celery workers to take no more tasks; return what ``resume`` needs to undo it."""
+        nodes = celery_workers.nodes(self.app, release)
+        if not nodes or self.control is None:
+            return {}
+        answer = self.control.ask({"do": "quiet", "nodes": nodes})
+        if "error" in answer:
+            raise host.PhaseError(f"the old celery workers could not be told to take no more tasks: {answer['error']}")
+        return answer
+
+    def resume(self, quieted: dict) -> None:
+        """Undo ``quiet``."""
+        if quieted.get("queues") and self.control is not None:
+            self.control.ask({"do": "resume", "queues": quieted["queues"]})
+
+    def settled(self, release: str, since: float, seconds: float = 1.0) -> None:
+        """Raise PhaseError when a single process did not live for ``seconds`` after it was started."""
+        wanted = self.members(release, "singles")
+        while wanted:
+            self.dead(wanted, since)
+            if time.time() - since >= seconds:
+                return
+            time.sleep(0.05)
+
+    def choose_ports(self, release: str) -> dict:
+        """Return a free port of localhost for each process of a release that is reached by one.
+
+        The first try follows from the app's name, so that two apps that are deployed at once begin at different places.
+        """
+        wanted = [process["name"] for process in self.wanted() if process["tcp"]]
+        taken = {port for record in self.shelf.records().values() for port in record.get("ports", {}).values()}
+        start = int(model_hash(f"{self.app['name']} {release}"), 16)
+        free = (port for port in (PORTS[(start + step) % len(PORTS)] for step in range(len(PORTS))) if port not in taken and host.port_is_free(port))
+        return dict(zip(wanted, free))
+
+    def close(self) -> None:
+        """Let helpers end."""
+        if self.control is not None:
+            self.control.close()
+            self.control = None
+
+
+class ManageProcess:
+    """A running django_run.py."""
+
+    def __init__(self, argv: list[str]):
+        self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=host.LOCALE,
+                                        text=True, errors="replace")
+
+    def ask(self, argv: list[str]) -> tuple[dict, str]:
+        """Run one command; return its answer and what it printed. A process that ended answers with its status."""
+        output = []
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.write(json.dumps(argv) + "\n")
+            self.process.stdin.flush()
+        for line in self.process.stdout:
+            if line.startswith(django_run.MARK):
+                return json.loads(line[len(django_run.MARK):]), "".join(output).strip()
+            output.append(line)
+        status = self.process.wait()
+        return {"status": status or 1, "ended": True}, "".join(output).strip()
+
+    def close(self) -> None:
+        """Let the process end."""
+        with contextlib.suppress(OSError):
+            self.process.stdin.close()
+        self.process.stdout.read()
+        self.process.wait()
+
+
+def model_hash(text: str) -> str:
+    """Return eight hex digits of a text's hash."""
+    import hashlib
+
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def source_of(module) -> str:
+    """Return the text of a Python module, also from the zip file in which Ansible sends it."""
+    return module.__loader__.get_source(module.__name__)

@@ -1,0 +1,364 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The compose runtime: a release runs from images, as a compose project named after its id."""
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import time
+
+from ansible_collections.quayside.django.plugins.module_utils import (
+    compose_project,
+    container_units,
+    docker_engine,
+    edges,
+    env_file,
+    host,
+    image_prune,
+    sizing,
+    source,
+)
+from ansible_collections.quayside.django.plugins.module_utils.docker_engine import Engine, EngineError
+from ansible_collections.quayside.django.plugins.module_utils.images import Images
+from ansible_collections.quayside.django.plugins.module_utils.runtime import IN_APP, Runtime, source_of
+
+UNITS = "/etc/systemd/system"
+STATES = {"running": "active", "restarting": "activating", "created": "inactive", "exited": "inactive", "dead": "failed", "paused": "paused",
+          "removing": "deactivating"}
+STARTS = 5  # how often Docker may have started a container again before the deploy gives up
+
+
+class Compose(Runtime):
+    """An app's instances as compose projects; its units are containers."""
+
+    def __init__(self, app: dict, shelf, secrets: dict | None = None):
+        super().__init__(app, shelf, secrets)
+        self.engine = Engine()
+        self.source = source.of(app)
+        self.registry_password = ""
+        self.creating: subprocess.Popen | None = None
+
+    def with_processes(self, wanted: list[dict]) -> Compose:
+        other = super().with_processes(wanted)
+        other.registry_password = self.registry_password
+        return other
+
+    @property
+    def images(self) -> Images:
+        return Images(self.app, self.secrets, self.registry_password)
+
+    # What is on disk
+
+    def install(self) -> list[str]:
+        """Write the units that start the app at boot and after a kill, and that prune its images; return what changed."""
+        host.folder(f"{self.app['root']}/lib", 0o755)
+        changed = [path for path, text in self.files().items() if host.write(path, text)]
+        if any(path.startswith(UNITS) for path in changed):
+            host.systemctl("daemon-reload")
+        return changed
+
+    def outdated(self) -> dict:
+        """Return path -> (text before, text after) of the files that ``install`` would change."""
+        return {path: (host.text(path), text) for path, text in self.files().items() if host.text(path) != text}
+
+    def files(self) -> dict:
+        """Return path -> text of what an app has on its host before any release."""
+        lib = f"{self.app['root']}/lib"
+        found = {f"{UNITS}/{name}": text for name, text in container_units.files(self.app).items()}
+        return {**found, f"{lib}/image_prune.py": source_of(image_prune), f"{lib}/docker_engine.py": source_of(docker_engine),
+                f"{lib}/images.json": container_units.prune_config(self.app)}
+
+    # A new release
+
+    def resolve(self, version: str) -> dict:
+        """Return what a version is: commit or digest, and the images; raise PhaseError."""
+        self.engine.get("/_ping")
+        found: dict = {}
+        if any(image["from"] == "build" for image in self.app["images"]):
+            self.source.fetch()
+            found = self.source.resolve(version)
+        images = self.images.resolve(version, found.get("sha", ""))
+        if not found:
+            first = images[self.app["images"][0]["name"]]
+            found = {"sha": (first.get("digest") or first["id"]).split(":")[1], "repo": self.app["images"][0]["repository"]}
+        return {**found, "images": images}
+
+    def check(self, record: dict) -> None:
+        """Refuse what cannot run here: no compose, or no network of the app."""
+        if host.run(["docker", "compose", "version", "--short"], check=False).returncode:
+            raise host.PhaseError("docker compose is not installed on this host: run playbooks/site.yml for it first")
+        try:
+            self.engine.get(f"/networks/{self.app['network']}")
+        except EngineError as error:
+            if error.status == 404:
+                raise host.PhaseError(f"there is no Docker network {self.app['network']}: run playbooks/site.yml for this host first") from error
+            raise
+
+    def disks(self) -> list[str]:
+        """Return the folders that a release grows."""
+        return [f"{self.app['root']}/releases", self.engine.get("/info")["DockerRootDir"]]
+
+    def fetch(self, release: str, record: dict) -> None:
+        """Write the code that images are built from."""
+        if any(image["from"] == "build" for image in self.app["images"]):
+            self.source.export(record, self.shelf.path(release, "code"))
+
+    def build(self, release: str, record: dict) -> tuple[dict, list[str]]:
+        """Bring the images here and write the project; return what the record has to hold, and notes."""
+        notes = self.images.provide(record["images"], self.shelf.path(release, "code"), record["sha"], record["version"])
+        for frontend in self.app["frontends"]:
+            target = self.shelf.path(release, "frontends", frontend["name"])
+            self.images.copy_out(record["images"][frontend["image"]]["ref"], frontend["folder"], target)
+            host.open_to_edge(target, self.app["edge_group"])
+        ports = self.choose_ports(release) if edges.EDGES[self.app["edge"]].published else {}
+        self.write_project(release, dict(record, ports=ports))
+        self.create(release)
+        changed = self.install()
+        if changed:
+            notes.append(f"units changed: {', '.join(changed)}")
+        return {"ports": ports}, notes
+
+    def rehearse_build(self, release: str, record: dict, real: Runtime) -> tuple[dict, list[str]]:
+        """Return what the record has to hold for commands to run, nothing where an image would first have to come here; and lines."""
+        lines = []
+        for image in self.app["images"]:
+            if not self.images.here(record["images"][image["name"]]):
+                verb = {"registry": "pulled", "archive": "loaded", "build": "built"}[image["from"]]
+                lines.append(f"build: {record['images'][image['name']]['ref']} would be {verb}")
+        if lines:
+            return {}, [*lines, "migrate: plan unknown until the image is here"]
+        self.write_project(release, dict(record, ports={}), name=f"{self.app['name']}-check")
+        return {"ports": {}}, ["build: all images are here"]
+
+    def write_project(self, release: str, record: dict, name: str = "") -> None:
+        """Write the compose project of a release, the programs that we mount, and its manage command; let compose judge it."""
+        for program, module in IN_APP.items():
+            host.write(self.shelf.path(release, "lib", program), source_of(module))
+        host.write(self.shelf.path(release, "lib", "health"), compose_project.HEALTH, 0o755)
+        uid, gid = host.ids(self.app["user"])
+        env = env_file.parse(host.text(self.shelf.path(release, "env")))
+        published = edges.EDGES[self.app["edge"]].published
+        facts = compose_project.facts_of(self.app, release, record, env, self.secrets, f"{uid}:{gid}", self.sizes(), published)
+        project = compose_project.project(self.app, release, facts)
+        if name:
+            project["name"] = name
+        path = self.shelf.path(release, "compose.yaml")
+        host.write(path, compose_project.render(project, compose_project.mark(self.app, release)), 0o600)
+        host.write(self.shelf.path(release, "bin", "manage"), self.manage_script(release), 0o755)
+        done = host.run(["docker", "compose", "-f", path, "config", "--quiet"], check=False)
+        if done.returncode:
+            raise host.PhaseError("docker compose refuses the project", done.stderr, f"docker compose -f {path} config --quiet")
+
+    def sizes(self) -> dict:
+        """Return process -> {workers, memory} on this host."""
+        cores, memory = host.size()
+        workers = sizing.workers(cores, memory)
+        return {process["name"]: {"workers": workers, "memory": 0} for process in self.app["processes"]}
+
+    def copy(self, target: str, release: str, record: dict) -> dict:
+        """Write the project of a kept release under the new id: the same images, the secrets of today. Return what the record has to hold."""
+        missing = [one["ref"] for one in record["images"].values() if not self.images.here(one)]
+        if missing:
+            raise host.PhaseError(f"the image {missing[0]} of {target} is no longer on this host: pick another release, or deploy its version anew")
+        ports = self.choose_ports(release) if edges.EDGES[self.app["edge"]].published else {}
+        self.write_project(release, dict(record, ports=ports))
+        self.create(release)
+        return {"ports": ports}
+
+    def settle_secrets(self) -> None:
+        """Nothing to do: each release has the secrets in its own project file."""
+
+    restore_secrets = keep_secrets = settle_secrets
+
+    # Commands of the app
+
+    def compose(self, release: str, *words: str) -> list[str]:
+        """Return the argv of docker compose for a release."""
+        return ["docker", "compose", "--progress", "quiet", "-f", self.shelf.path(release, "compose.yaml"), *words]
+
+    def python(self, _release: str) -> list[str]:
+        """Return the start of a command that runs in the app's Python."""
+        return ["python"]
+
+    def helper(self, _release: str, name: str) -> str:
+        """Return the path of one of our programs, as a command of the app sees it."""
+        return f"{compose_project.HELPERS}/{name}"
+
+    def manage_argv(self, _release: str, argv: list[str]) -> list[str]:
+        """Return the command that runs manage.py with ``argv``."""
+        return ["python", self.app["manage"], *argv]
+
+    def manage_script(self, release: str) -> str:
+        """Return the text of ``releases/<id>/bin/manage``, for people."""
+        return (f"#!/bin/sh\n[ -t 0 ] || tty=-T\nexec docker compose --progress quiet -f {self.shelf.path(release, 'compose.yaml')} run --rm --no-deps $tty "
+                f"manage python {self.app['manage']} \"$@\"\n")
+
+    def one_off(self, release: str, command: list[str], name: str, timeout: int) -> list[str]:
+        """Return the argv that runs ``command`` in a container of its own from a release's image, env and rights."""
+        return ["timeout", "--kill-after=10", str(timeout), *self.compose(release, "run", "--rm", "--no-deps", "--no-TTY", "manage", *command)]
+
+    # Instances
+
+    def members(self, release: str, group: str = "") -> list[str]:
+        """Return the containers of a group of a release's processes, or of all of them."""
+        return compose_project.containers(self.app, release, self.wanted(group))
+
+    def create(self, release: str) -> None:
+        """Begin to make all containers of a release, without starting them; ``created`` waits for it."""
+        wanted = [key for process in self.wanted() for key in compose_project.keys(process)]
+        argv = self.compose(release, "up", "--no-start", "--no-deps", "--no-build", *wanted)
+        self.creating = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=host.LOCALE, text=True)
+
+    def created(self, release: str) -> None:
+        """Wait until the containers of a release are there; raise PhaseError."""
+        if self.creating is None and self.members(release) and not self.known(self.members(release)[-1]):
+            self.create(release)
+        if self.creating is not None:
+            said = self.creating.communicate()[1]
+            status, self.creating = self.creating.returncode, None
+            if status:
+                raise host.PhaseError("docker compose could not make the containers", said, f"cd {self.shelf.path(release)} && docker compose up --no-start")
+
+    def close(self) -> None:
+        super().close()
+        if self.creating is not None:
+            self.creating.communicate()
+            self.creating = None
+
+    def start(self, release: str, group: str) -> None:
+        """Start a group of a release's processes: ``servers``, ``workers`` or ``singles``; do not wait."""
+        self.created(release)
+        for name in self.members(release, group):
+            self.engine.post(f"/containers/{name}/start")
+
+    def known(self, name: str) -> dict:
+        """Return what the engine knows of a container, empty when there is none."""
+        try:
+            return self.engine.get(f"/containers/{name}/json")
+        except EngineError as error:
+            if error.status == 404:
+                return {}
+            raise
+
+    def place(self, release: str, process: dict) -> dict:
+        """Return where a process of a release is asked, as arguments of http_health.Check: its socket, or its address in the app's network."""
+        if process["socket"]:
+            return {"socket": self.shelf.path(release, "run", f"{process['name']}.sock")}
+        name = compose_project.containers(self.app, release, [process])[0]
+        network = self.known(name).get("NetworkSettings", {}).get("Networks", {}).get(self.app["network"], {})
+        if not network.get("IPAddress"):
+            raise host.PhaseError(f"the container {name} has no address: it does not run", *self.log(release, process, 0))
+        return {"url": f"http://{network['IPAddress']}:{process['port']}"}
+
+    def dead(self, wanted: list[str], _since: float) -> str:
+        """Raise PhaseError, with its log, when one of the containers has died since it was started; return an empty text while all live."""
+        for name in wanted:
+            known = self.known(name)
+            state = known.get("State", {})
+            if state.get("Status") == "running" and known.get("RestartCount", 0) == 0:
+                continue
+            how = "was killed for its memory" if state.get("OOMKilled") else f"status {state.get('ExitCode')}"
+            if state.get("Error"):
+                how = state["Error"]
+            raise host.PhaseError(f"{name} died at its start ({how})" if known else f"there is no container {name}", self.output(name), f"docker logs {name}")
+        return ""
+
+    def output(self, name: str) -> str:
+        """Return the last lines that a container printed."""
+        done = host.run(["docker", "logs", "--tail", str(host.LOG_LINES), name], check=False)
+        return done.stdout + done.stderr
+
+    def log(self, release: str, process: dict, _since: float) -> tuple[str, str]:
+        """Return the last lines of a process's log, and the command that shows more."""
+        name = compose_project.containers(self.app, release, [process])[0]
+        return self.output(name), f"docker logs {name}; docker compose -f {self.shelf.path(release, 'compose.yaml')} config; docker inspect {name}"
+
+    def stop(self, release: str, wanted: list[str] | None = None, wait: bool = True) -> None:
+        """Stop a release's containers, or some of them, and remove them when it is all. They end what they have begun, within their drain."""
+        everything = wanted is None
+        wanted = [name for name in (self.members(release) if everything else wanted) if self.known(name)]
+        if not wanted:
+            return
+        drain = max(process["drain"] for process in self.app["processes"]) + 5
+        steps = f"docker stop -t {drain} {' '.join(wanted)} >/dev/null"
+        if everything:
+            steps += f"; docker rm {' '.join(wanted)} >/dev/null"
+        if wait:
+            host.run(["/bin/sh", "-c", steps], check=False, timeout=drain + 60)
+        else:
+            self.background("stop", release, steps)
+
+    def background(self, verb: str, release: str, steps: str) -> None:
+        """Run a shell line that goes on without whoever asked for it; its journal is that of a unit."""
+        unit = f"{self.app['name']}-{verb}-{release}-{time.monotonic_ns()}"
+        host.run(["systemd-run", "--quiet", "--collect", "--no-block", f"--unit={unit}", "--service-type=oneshot", "--", "/bin/sh", "-c", steps])
+
+    def replace(self, old: str, new: str, wanted: list[str]) -> None:
+        """Start containers when a release's single processes are gone, in the background."""
+        drain = max(process["drain"] for process in self.app["processes"]) + 5
+        gone = [name for name in self.members(old, "singles") if self.known(name)]
+        steps = [f"docker stop -t {drain} {' '.join(gone)}"] * bool(gone) + [f"docker start {' '.join(wanted)}"] * bool(wanted)
+        if steps:
+            self.background("replace", new, "; ".join(steps))
+
+    def revive(self, release: str) -> None:
+        """Start all that a release has on this host; what runs goes on."""
+        for name in self.shelf.units(release):
+            with contextlib.suppress(EngineError):
+                self.engine.post(f"/containers/{name}/start")
+
+    def whole(self, release: str) -> bool:
+        """Return True when all containers of a release run."""
+        running = self.running().get(release, {})
+        return all(running.get(name) == "active" for name in self.shelf.units(release))
+
+    def enliven(self) -> None:
+        """Let systemd know that the app runs: its unit starts what ``live`` names, now and at boot."""
+        root = self.app["root"]
+        host.link(f"{root}/compose.yaml", "live/compose.yaml")
+        host.systemctl("start", "--no-block", "--", f"{self.app['name']}.service")
+
+    def running(self) -> dict:
+        """Return release -> containers of it that run, start or stop on this host, with their state in systemd's words."""
+        listed = self.engine.get("/containers/json", all=True, filters={"label": [f"quayside.app={self.app['name']}", "quayside.release"]})
+        found: dict = {}
+        for one in listed:
+            state = STATES.get(one["State"], one["State"])
+            if state not in ("inactive", "failed"):
+                healthy = " (unhealthy)" if "(unhealthy)" in one["Status"] else ""
+                found.setdefault(one["Labels"]["quayside.release"], {})[one["Names"][0].lstrip("/")] = state + healthy
+        return found
+
+    def drained(self, release: str, timeout: float = 5.0) -> None:
+        """Wait out what the edge may still send: its old workers answer up to a tenth of a second after a reload."""
+        time.sleep(0.3)
+
+    def prune(self, records: dict) -> list[str]:
+        """Remove containers and images that no kept release needs; return notes."""
+        self.remove_leftovers(records)
+        repositories = sorted({image["repository"] for image in self.app["images"]})
+        needed = {one["ref"]: f"release {release} needs it" for release, record in records.items() for one in record.get("images", {}).values()}
+        try:
+            result = image_prune.run(self.engine, repositories, self.app["keep"], lambda: needed, app=self.app["name"])
+        except (EngineError, image_prune.PruneError) as error:
+            return [f"warning: images were not pruned: {error}"]
+        notes = [f"warning: the image {one['name']} was not removed: {one['message']}" for one in result["refused"]]
+        return notes + ([f"{len(result['removed'])} old images removed"] if result["removed"] else [])
+
+    def remove_leftovers(self, records: dict) -> None:
+        """Remove the stopped containers of releases that are gone or ended."""
+        listed = self.engine.get("/containers/json", all=True, filters={"label": [f"quayside.app={self.app['name']}", "quayside.release"],
+                                                                        "status": ["exited", "created", "dead"]})
+        busy = {self.shelf.live(), max(records, default="")}
+        for one in listed:
+            if one["Labels"]["quayside.release"] not in busy:
+                with contextlib.suppress(EngineError):
+                    self.engine.delete(f"/containers/{one['Id']}")
+
+    def memory(self) -> int:
+        """Return the bytes of memory that the app's containers take together."""
+        total = 0
+        for found in self.running().values():
+            for name in found:
+                stats = self.engine.get(f"/containers/{name}/stats", stream=False, **{"one-shot": True}).get("memory_stats", {})
+                total += stats.get("usage", 0) - stats.get("stats", {}).get("total_inactive_file", stats.get("stats", {}).get("inactive_file", 0))
+        return total
