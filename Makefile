@@ -1,6 +1,6 @@
 # `make` lists what there is. The work is done by scripts/, which can be called by themselves.
 .DEFAULT_GOAL := help
-.PHONY: help setup lab demo demo-clean test test-all bench lint unit
+.PHONY: help setup lab demo demo-clean example test test-all bench lint unit
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -12,8 +12,11 @@ lab: setup ## the servers of inventories/demo, on this machine
 	@scripts/engine
 	@ANSIBLE_CONFIG=ansible.cfg .venv/bin/ansible-playbook playbooks/lab.yml -i inventories/demo
 
-demo: ## a server with the example app on it; the last line is its URL
+demo: ## a server with the example app on it (RUNTIME=compose EDGE=traefik …); the last line is its URL
 	@scripts/demo
+
+example: ## one of the four example systems: SYSTEM=0|1|3|4; the last lines are its URLs
+	@scripts/example
 
 demo-clean: ## takes the lab's servers, network and images of this checkout away
 	@scripts/demo-clean

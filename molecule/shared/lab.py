@@ -91,6 +91,39 @@ class Server:
         return ["ssh", "-i", self.local["lab_private_key"], "-p", "7822", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=accept-new",
                 *(word for value in known for word in ("-o", value)), f"deploy@{self.address}", *command]
 
+    @property
+    def containers(self) -> bool:
+        """True where the bookshop's instances are containers."""
+        return "compose" in self.inside("head -c 1 /opt/bookshop/compose.yaml >/dev/null 2>&1 && echo compose || echo units")
+
+    def instances(self) -> dict:
+        """Return release -> its units, or containers, that run, start or stop."""
+        if self.containers:
+            lines = self.inside("docker ps --filter label=quayside.app=bookshop --filter label=quayside.release "
+                                "--format '{{.Label \"quayside.release\"}} {{.Names}}'")
+        else:
+            lines = self.inside("systemctl list-units --plain --no-legend --state=active,activating,deactivating 'bookshop-*@*' | awk '{print $1}' | "
+                                "sed -E 's/(.*)@(.*).service/\\2 \\1/'")
+        found: dict = {}
+        for line in lines.splitlines():
+            release, unit = line.split()
+            found.setdefault(release, []).append(unit)
+        return found
+
+    def active(self, unit: str) -> bool:
+        """Return True when a line of a release's file `units` runs."""
+        question = f"docker inspect --format '{{{{.State.Status}}}}' {unit}" if self.containers else f"systemctl is-active {unit}"
+        return self.inside(question, check=False) in ("running", "active")
+
+    def changes(self, process: str, since: float) -> list[str]:
+        """Return `start` and `end` for each time that a process of the bookshop began and ended, in their order."""
+        if self.containers:
+            lines = self.inside(f"docker events --since {since:.0f} --until $(date +%s) --filter label=quayside.app=bookshop "
+                                f"--filter label=quayside.process={process} --filter event=start --filter event=die --format '{{{{.Action}}}}'")
+            return ["start" if line == "start" else "end" for line in lines.splitlines()]
+        lines = self.inside(f"journalctl -u 'bookshop-{process}@*' --since @{since:.0f} --no-pager | grep -E 'Started|Deactivated' || true")
+        return ["start" if "Started " in line else "end" for line in lines.splitlines()]
+
     def host(self):
         """Return testinfra's view of the server, as root by sudo."""
         config = ROOT / ".lab" / f"ssh-{self.environment}-{self.name}.conf"

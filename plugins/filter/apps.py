@@ -29,6 +29,7 @@ class FilterModule:
             "caches": door(model.caches),
             "services": door(services.projects),
             "sites": door(model.sites),
+            "edge": door(lambda apps: next((app["edge"] for app in apps if app["edge"] != "none"), "nginx")),
             "web_ports": door(model.web_ports),
             "packages": door(model.packages),
         }

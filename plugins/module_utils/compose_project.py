@@ -13,7 +13,7 @@ from ansible_collections.quayside.django.plugins.module_utils import env_file, p
 
 HELPERS = "/quayside"  # where our programs are mounted in a container
 NEEDS_SHELL = re.compile(r"[|&;<>()$`*?\[\]#~]|^\w+=")
-PLAIN = re.compile(r"^[A-Za-z0-9_./@+-]*[A-Za-z_/][A-Za-z0-9_./@+-]*\Z")
+PLAIN = re.compile(r"^[A-Za-z/][A-Za-z0-9_./@+-]*\Z")
 WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}  # YAML 1.1 reads these as something else
 
 # Asks the process that a container runs, as the edge would. What it needs is in the image already: Python, Node, wget or curl.
@@ -115,7 +115,9 @@ def service(app: dict, process: dict, release: str, facts: dict, copy: int) -> d
     argv = command(app, process, release, facts["workers"].get(name, 1), copy)
     if argv:
         made["command"] = argv
+    # gunicorn and others read the last one where the image's own command says nothing.
     made["environment"] = {**facts["env"], **facts["secrets"], "HOME": "/tmp", **variables(app, process, release, copy),
+                           "WEB_CONCURRENCY": str(facts["workers"].get(name, 1)),
                            **{key: env_file.text(value) for key, value in process["env"].items()}}
     made["networks"] = {"default": {"aliases": [f"{name}-{release}"]}}
     made["labels"] = {"quayside.app": app["name"], "quayside.release": release, "quayside.process": name}

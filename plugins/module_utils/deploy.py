@@ -12,7 +12,7 @@ import os
 import shlex
 import time
 
-from ansible_collections.quayside.django.plugins.module_utils import edges, env_file, host, http_health, migrations, model, releases, static_files
+from ansible_collections.quayside.django.plugins.module_utils import edges, env_file, host, http_health, migrations, model, releases, sqlite_copy, static_files
 from ansible_collections.quayside.django.plugins.module_utils.docker_engine import EngineError
 from ansible_collections.quayside.django.plugins.module_utils.host import PhaseError
 from ansible_collections.quayside.django.plugins.module_utils.lock import Lock, LockedError
@@ -61,6 +61,7 @@ class Deploy:
             self.app = dict(app, processes=self.record["processes"])
         self.runtime = RUNTIMES[app["runtime"]](self.app, self.shelf, options["secrets"])
         self.runtime.registry_password = options.get("registry_password") or ""
+        self.runtime.neighbours = options.get("apps") or []
         self.notes: list[str] = []
         self.seconds: dict = {}
         self.noop = False
@@ -141,7 +142,8 @@ class Deploy:
         before = self.shelf.record(live)
         self.record = {**found, "ref": version, "from": live,
                        "identity": releases.fingerprint(model.identity(self.app)), "secrets": self.secrets_print(),
-                       "processes": self.app["processes"], "run": self.options["run"], "who": self.options["who"], "began": time.time()}
+                       "processes": self.app["processes"], "runtime": self.app["runtime"], "run": self.options["run"],
+                       "who": self.options["who"], "began": time.time()}
         same = all(before.get(key) == self.record[key] for key in (*found, "identity", "secrets"))
         self.noop = bool(live) and same and before.get("outcome") == releases.GOOD and self.runtime.whole(live)
         if self.noop:
@@ -256,10 +258,22 @@ class Deploy:
             self.command(process, {"name": "check", "manage": "check", "may_fail": False}, "check")
             if self.options["first"] and self.app["database"]["engine"] != "none":
                 self.read_plan(process, first_ever)
+            if self.record.get("migrations") and not only_check:
+                self.copy_sqlite()
             for command in wanted:
                 self.command(process, command, command["name"])
         finally:
             process.close()
+
+    def copy_sqlite(self) -> None:
+        """Keep the SQLite database as it was before the migrations of this release, in the release's folder."""
+        path = model.sqlite_path(self.app)
+        if self.app["database"]["engine"] == "sqlite" and os.path.exists(path):
+            try:
+                size = sqlite_copy.take(path, self.shelf.path(self.release, "database.sqlite3"))
+            except sqlite_copy.CopyError as error:
+                raise PhaseError(f"no copy of the database could be made before the migrations: {error}") from error
+            self.notes.append(f"the database before the migrations is {self.shelf.path(self.release, 'database.sqlite3')} ({size // 1024} KiB)")
 
     def read_plan(self, process, first_ever: bool) -> None:
         """Read the migration plan and refuse hazards."""
@@ -291,6 +305,10 @@ class Deploy:
         self.clear_leftovers()
         live, records = self.shelf.live(), self.shelf.records()
         target = releases.rollback_target(live, records, self.options.get("target") or "", self.options.get("target_version") or "")
+        kind = records[target].get("runtime", "systemd")
+        if kind != self.app["runtime"]:
+            raise PhaseError(f"{target} ({records[target].get('version')}) ran with {kind}, and the app model says {self.app['runtime']}: a rollback does not "
+                             f"go across; set runtime: {kind}, run playbooks/site.yml and deploy that version")
         self.release = releases.make_id(self.options["stamp"], records[target]["sha"])
         self.check_id(live)
         self.check_disk()
@@ -335,7 +353,12 @@ class Deploy:
         if not self.record.get("from"):
             return None
         before = self.shelf.record(self.record["from"])
-        return self.runtime.with_processes(before.get("processes", self.app["processes"]))
+        wanted, kind = before.get("processes", self.app["processes"]), before.get("runtime", "systemd")
+        if kind == self.app["runtime"]:
+            return self.runtime.with_processes(wanted)
+        other = RUNTIMES[kind](dict(self.app, runtime=kind, processes=wanted), self.shelf, self.options["secrets"])
+        other.control = self.runtime.control
+        return other
 
     def workers(self) -> None:
         """Start the new workers: only now, so that a release that is not healthy never touches a task."""

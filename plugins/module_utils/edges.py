@@ -150,11 +150,12 @@ class NginxContainer(Nginx):
         """Raise PhaseError when nginx would refuse to read its configuration again, or does not run."""
         with engine_words() as engine:
             container = running(engine, "nginx")
-            made = engine.post(f"/containers/{container}/exec", {"Cmd": ["nginx", "-t"], "AttachStdout": True, "AttachStderr": True, "Tty": True})
+            made = engine.post(f"/containers/{container}/exec", {"Cmd": ["nginx", "-t", "-c", f"{FOLDER}/nginx/nginx.conf"],
+                                                                 "AttachStdout": True, "AttachStderr": True, "Tty": True})
             said = engine.post(f"/exec/{made['Id']}/start", {"Detach": False, "Tty": True})
             if engine.get(f"/exec/{made['Id']}/json")["ExitCode"]:
                 raise PhaseError("nginx refuses its configuration as it lies there, so it could not follow the switch", said or "",
-                                 look=f"docker exec {container} nginx -t")
+                                 look=f"docker exec {container} nginx -t -c {FOLDER}/nginx/nginx.conf")
 
     @staticmethod
     def reload() -> None:

@@ -95,6 +95,8 @@ class Images:
             raise host.PhaseError(f"{image['archive']} has not been sent to this host: deploy by playbooks/deploy.yml, which does it") from error
         except (tarfile.TarError, KeyError, ValueError, AttributeError) as error:
             raise host.PhaseError(f"{image['archive']} is no archive of `docker save`: {error}") from error
+        if not isinstance(listed, list):
+            raise host.PhaseError(f"{image['archive']} is no archive of `docker save`: its manifest is no list")
         if len(listed) != 1:
             raise host.PhaseError(f"{image['archive']} holds {len(listed)} images, and one is wanted: docker save -o FILE IMAGE")
         digest = re.search(r"[0-9a-f]{64}", listed[0]["Config"])

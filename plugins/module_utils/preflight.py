@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from ansible_collections.quayside.django.plugins.module_utils import model
+from ansible_collections.quayside.django.plugins.module_utils import model, sizing
 
 LOCAL = ("localhost", "127.0.0.1", "::1")
 HOSTS = ("hosts.yml", "hosts.yaml", "hosts.ini", "hosts")
@@ -70,7 +70,7 @@ def apps(declared, name: str, one: bool, environment: str, allowed: list) -> lis
             model.choose(loaded, name)
     except model.ModelError as error:
         return list(error.findings)
-    return [finding for app in loaded for finding in debug(app, environment, allowed)]
+    return [finding for app in loaded for finding in debug(app, environment, allowed)] + sizing.connection_findings(loaded)
 
 
 def shared_services(app: dict, hosts: list[str]) -> list[str]:

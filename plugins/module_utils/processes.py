@@ -82,8 +82,8 @@ def full_command(app: dict, process: dict, workers: int) -> str:
         if not given(words, ("--without-mingle",)):
             # A second of waiting for neighbours. What it is for, the deploy does: new workers are told which tasks were revoked.
             added.append("--without-mingle")
-        if process["workers"] != "auto" and not given(words, ("-c", "--concurrency")):
-            added.append("--concurrency {}".format(process["workers"]))
+        if not given(words, ("-c", "--concurrency", "--autoscale")):
+            added.append("--concurrency {}".format(process["workers"] if process["workers"] != "auto" else workers))
         if not given(words, ("-l", "--loglevel")):
             added.append("--loglevel INFO")
     elif what == "beat":

@@ -15,7 +15,7 @@ import os
 import subprocess
 import time
 
-from ansible_collections.quayside.django.plugins.module_utils import celery_control, celery_workers, django_run, host, http_health, model, processes
+from ansible_collections.quayside.django.plugins.module_utils import celery_control, celery_workers, django_run, host, http_health, model, processes, sizing
 
 IN_APP = {"django_run.py": django_run, "celery_control.py": celery_control}
 PORTS = range(20000, 30000)  # below the ports that Linux gives to connections (32768 and up)
@@ -26,13 +26,21 @@ class Runtime:
 
     def __init__(self, app: dict, shelf, secrets: dict | None = None):
         self.app, self.shelf, self.secrets = app, shelf, secrets or {}
+        self.neighbours: list[dict] = []  # all apps of the host: they share its memory
         self.control = None
 
     def with_processes(self, wanted: list[dict]) -> Runtime:
         """Return the same runtime for a release whose processes are others."""
+        wanted = [{"serves": process["socket"], "tcp": False, **process} for process in wanted]  # records of before 0.2 do not say
         other = type(self)(dict(self.app, processes=wanted), self.shelf, self.secrets)
-        other.control = self.control
+        other.control, other.neighbours = self.control, self.neighbours
         return other
+
+    def sizes(self) -> dict:
+        """Return process -> {workers, memory in MiB} on this host."""
+        cores, memory = host.size()
+        apps = [self.app, *(app for app in self.neighbours if app["name"] != self.app["name"])]
+        return sizing.plan({"cores": cores, "memory": memory}, apps)["apps"][self.app["name"]]["processes"]
 
     def wanted(self, group: str = "") -> list[dict]:
         """Return the processes of a group, or all of them."""

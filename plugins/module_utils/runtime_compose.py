@@ -14,7 +14,6 @@ from ansible_collections.quayside.django.plugins.module_utils import (
     env_file,
     host,
     image_prune,
-    sizing,
     source,
 )
 from ansible_collections.quayside.django.plugins.module_utils.docker_engine import Engine, EngineError
@@ -147,12 +146,6 @@ class Compose(Runtime):
         done = host.run(["docker", "compose", "-f", path, "config", "--quiet"], check=False)
         if done.returncode:
             raise host.PhaseError("docker compose refuses the project", done.stderr, f"docker compose -f {path} config --quiet")
-
-    def sizes(self) -> dict:
-        """Return process -> {workers, memory} on this host."""
-        cores, memory = host.size()
-        workers = sizing.workers(cores, memory)
-        return {process["name"]: {"workers": workers, "memory": 0} for process in self.app["processes"]}
 
     def copy(self, target: str, release: str, record: dict) -> dict:
         """Write the project of a kept release under the new id: the same images, the secrets of today. Return what the record has to hold."""

@@ -8,7 +8,7 @@ import os
 import shutil
 import time
 
-from ansible_collections.quayside.django.plugins.module_utils import env_file, host, processes, python_env, sizing, source, units
+from ansible_collections.quayside.django.plugins.module_utils import env_file, host, processes, python_env, source, units
 from ansible_collections.quayside.django.plugins.module_utils.runtime import IN_APP, Runtime, source_of
 
 UNITS = "/etc/systemd/system"
@@ -212,10 +212,10 @@ class Systemd(Runtime):
     def write_scripts(self, release: str, venv: str, ports: dict) -> None:
         """Write what the units start, and the helpers that run inside the app's venv."""
         self.write_ports(release, ports)
-        cores, memory = host.size()
-        workers = sizing.workers(cores, memory)
+        sizes = self.sizes()
         for process in self.app["processes"]:
-            host.write(self.shelf.path(release, "bin", process["name"]), processes.script(self.app, process, release, venv, workers), 0o755)
+            script = processes.script(self.app, process, release, venv, sizes[process["name"]]["workers"])
+            host.write(self.shelf.path(release, "bin", process["name"]), script, 0o755)
         host.write(self.shelf.path(release, "bin", "manage"), processes.manage_script(self.app, release, venv), 0o755)
         for name, module in IN_APP.items():
             host.write(self.shelf.path(release, "lib", name), source_of(module))

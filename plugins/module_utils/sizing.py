@@ -508,17 +508,3 @@ def plan(host, apps):
         "edges": {edge: size for edge, size in EDGES_MB.items() if any(app["edge"] == edge for app in apps)},
         "apps": {app["name"]: _app(found, app) for app in apps},
     }
-
-
-def workers(cores, memory_mb, share=0.35, worker_mb=90):
-    """Workers of a Django server: 2 x cores + 1, as gunicorn's documentation starts from, capped by memory.
-
-    A worker of a usual project takes 50 to 90 MiB (150 MiB for three were measured), and a deploy runs two instances at once.
-
-    :param cores: CPUs of the host, an int above 0
-    :param memory_mb: MemTotal in MiB, an int above 0
-    :param share: the part of the memory for one instance's workers, above 0 and at most 0.5
-    :param worker_mb: MiB for each worker
-    :returns: int, at least 2
-    """
-    return max(2, min(2 * cores + 1, int(counted_memory_mb(memory_mb) * share / worker_mb)))

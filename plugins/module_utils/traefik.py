@@ -14,8 +14,11 @@ RESOLVER = "quayside"
 PORTS = {"web": 80, "websecure": 443}
 FIRST = 100000  # priority of what goes before all routes
 MARK = "# Made by quayside.django"
-# Taken from a request, never added to: an app may believe them. Traefik itself sets X-Forwarded-For, -Host, -Port, -Proto and X-Real-Ip.
-UNTRUSTED = ("Forwarded", "Proxy", "X-Forwarded-Prefix", "X-Forwarded-Protocol", "X-Forwarded-Scheme", "X-Forwarded-Ssl")
+# Taken from a request, never added to: an app may believe them. Traefik itself sets X-Forwarded-For, -Host, -Port, -Proto and X-Real-Ip, but
+# not what a WSGI server reads as the same names.
+UNTRUSTED = ("Forwarded", "Proxy", "X-Forwarded-Prefix", "X-Forwarded-Protocol", "X-Forwarded-Scheme", "X-Forwarded-Ssl",
+             "X_Forwarded_For", "X_Forwarded_Host", "X_Forwarded_Port", "X_Forwarded_Prefix", "X_Forwarded_Proto", "X_Forwarded_Protocol",
+             "X_Forwarded_Scheme", "X_Forwarded_Ssl", "X_Real_Ip")
 # Mozilla's intermediate configuration, guidelines 6.0, as Go writes the names; TLS 1.3 has no choice.
 CIPHERS = ["TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
            "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384", "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
@@ -114,6 +117,11 @@ def routers(app: dict) -> dict:
                                            1000 + 10 * len(cut["path"]), entry)
         if cut["limited"] and cut is longest(app, exempt):
             found[f"{name}-health"] = router(f"{host} && Path(`{exempt}`)", cut["service"], cut["allowed"] + before, FIRST - 2, entry)
+    for number, frontend in enumerate(app["frontends"], 1):
+        if frontend["route"].endswith("/") and frontend["route"] != "/":
+            # nginx sends it on to the path with the slash.
+            found[f"{name}-frontend-{number}"] = router(f"{host} && Path(`{frontend['route'].rstrip('/')}`)", f"{name}-files", [f"{name}-headers"],
+                                                        FIRST - 3, entry)
     return dict(found, **listeners(app))
 
 
@@ -185,7 +193,7 @@ def settings(apps: list[dict], folder: str, trusted: list[str], read_timeout: in
     entries.update({f"listen-{port}": entry(port, [], read_timeout) for port in ports(apps)})
     entries["ping"] = {"address": "127.0.0.1:81"}
     found: dict = {
-        "global": {"checkNewVersion": False, "sendAnonymousUsage": False}, "log": {"level": "INFO"}, "accessLog": {},
+        "global": {"checkNewVersion": False, "sendAnonymousUsage": False}, "log": {"level": "INFO", "noColor": True}, "accessLog": {},
         "ping": {"entryPoint": "ping"}, "entryPoints": entries,
         # It waits this long after one change for more; its own default of 2 s would hold a switch up.
         "providers": {"providersThrottleDuration": "0.1s", "file": {"directory": folder, "watch": True}},

@@ -65,7 +65,6 @@ def wanted_folders(app: dict, uid: int, gid: int) -> dict:
         root: (0o711, 0, 0),
         f"{root}/releases": (0o711, 0, 0),
         f"{root}/static": (0o755, 0, 0),
-        f"{root}/edge": (0o755, 0, 0),
         f"{root}/shared": (0o711, uid, gid),
         f"{root}/shared/media": (0o2750, uid, app["edge_group"]),
         f"{root}/shared/logs": (0o750, uid, gid),

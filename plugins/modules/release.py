@@ -73,6 +73,11 @@ options:
     description: Private key that may read the repository.
     type: str
     default: ""
+  apps:
+    description: All apps of the host, as the filter P(quayside.django.apps#filter) returns them; they share its memory.
+    type: list
+    elements: dict
+    default: []
   registry_password:
     description: Password or token of the registry's user.
     type: str
@@ -194,6 +199,7 @@ def main() -> None:
             "allow_hazards": {"type": "bool", "default": False},
             "secrets": {"type": "dict", "default": {}, "no_log": True},
             "source_key": {"type": "str", "default": "", "no_log": True},
+            "apps": {"type": "list", "elements": "dict", "default": []},
             "registry_password": {"type": "str", "default": "", "no_log": True},
             "failure": {"type": "dict", "default": {}},
         },

@@ -74,7 +74,8 @@ def test_bad_declarations_are_refused(ports, rules, why):
         docker_firewall.declared(ports, rules)
 
 
-@pytest.mark.parametrize(("outside", "expected"), [(["eth0", "ens3"], []), (["br-lan", "eth0", "br-lan"], ["br-lan"]), (["docker0"], ["docker0"]), (["br0"], [])])
+@pytest.mark.parametrize(("outside", "expected"), [
+    (["eth0", "ens3"], []), (["br-lan", "eth0", "br-lan"], ["br-lan"]), (["docker0"], ["docker0"]), (["br0"], [])])
 def test_an_outside_interface_that_looks_like_dockers_is_noticed(outside, expected):
     assert docker_firewall.mistaken(BRIDGES, outside) == expected
 

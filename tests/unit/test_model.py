@@ -424,16 +424,27 @@ def test_the_site_that_nginx_serves():
     app = loaded(processes=[WEB, {"name": "live", "command": "daphne x", "route": "/ws/", "websocket": True, "timeout": 5}], allow=[
         {"path": "/admin/", "addresses": ["10.0.0.0/8"]}], static={"max_age": 60})
     site = model.sites([app])[0]
-    assert site.pop("tls")["mode"] == "none"
-    assert site == {
-        "name": "pos", "domains": ["pos.example.com"], "canonical": "", "root": "/opt/pos", "addresses": "", "listen": [], "frontends": [], "limits": [],
-        "upstreams": [{"name": "pos-web", "server": "unix:/opt/pos/live/run/web.sock", "address": "http://pos-web"},
-                      {"name": "pos-live", "server": "unix:/opt/pos/live/run/live.sock", "address": "http://pos-live"}],
-        "routes": [{"path": "/", "upstream": "pos-web", "timeout": 60, "websocket": False},
-                   {"path": "/ws/", "upstream": "pos-live", "timeout": 5, "websocket": True}],
-        "static": {"url": "/static/", "folder": "/opt/pos/live/static", "pool": "/opt/pos/static", "max_age": 60},
-        "media": {"url": "/media/", "folder": "/opt/pos/shared/media", "max_age": 86400},
-        "body_size": "20m", "headers": {}, "allow": [{"path": "/admin/", "addresses": ["10.0.0.0/8"]}], "extra": ""}
+    assert (site["name"], site["domains"], site["canonical"], site["tls"]["mode"]) == ("pos", ["pos.example.com"], "", "none")
+    assert [(one["name"], one["server"], one["address"]) for one in site["upstreams"]] == [
+        ("pos-web", "unix:/opt/pos/live/run/web.sock", "http://pos-web"), ("pos-live", "unix:/opt/pos/live/run/live.sock", "http://pos-live")]
+    assert site["routes"] == [{"path": "/", "upstream": "pos-web", "timeout": 60, "websocket": False},
+                              {"path": "/ws/", "upstream": "pos-live", "timeout": 5, "websocket": True}]
+    assert site["static"] == {"url": "/static/", "folder": "/opt/pos/live/static", "pool": "/opt/pos/static", "max_age": 60}
+    assert site["media"] == {"url": "/media/", "folder": "/opt/pos/shared/media", "max_age": 86400}
+    assert (site["body_size"], site["headers"], site["extra"]) == ("20m", {}, "")
+    assert site["allow"] == [{"path": "/admin/", "addresses": ["10.0.0.0/8"]}]
+    assert (site["listen"], site["frontends"], site["limits"]) == ([], [], [])
+
+
+def test_a_process_with_a_port_is_reached_by_a_variable_that_each_switch_sets():
+    app = loaded(processes=[WEB, {"name": "front-end", "command": "node server.js", "port": 1, "route": "/shop/", "listen": 3000}],
+                 limits=[{"path": "/api/", "rate": 10}], frontends=[{"name": "spa", "route": "/app/", "folder": "dist"}])
+    site = model.sites([app])[0]
+    assert site["upstreams"][1]["address"] == "http://$quayside_pos_front_end"
+    assert site["upstreams"][1]["server"] == ""
+    assert [(one["port"], one["upstream"]) for one in site["listen"]] == [(3000, "pos-front-end")]
+    assert (site["frontends"][0]["path"], site["frontends"][0]["folder"]) == ("/app/", "/opt/pos/live/frontends/spa")
+    assert site["limits"] == [{"path": "/api/", "rate": 10, "burst": 20, "exempt": "/"}]
 
 
 def test_a_site_without_static_and_media_has_none():

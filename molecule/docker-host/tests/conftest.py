@@ -127,7 +127,9 @@ def host(pair):
     server.inside("docker ps -aq | xargs -r docker rm -f >/dev/null; docker network prune -f >/dev/null")
     server.inside("docker network create first; docker network create second; docker network create --ipv6 --subnet fd00:6:6::/64 six")
     for name, (published, port, network) in CONTAINERS.items():
-        server.inside(f"docker run -d --name {name} --restart unless-stopped --network {network} {' '.join(published)} tiny:1 httpd -f -p {port} -h /etc")
+        # --init: a server that passes SIGTERM on, or the host waits a minute and a half for it when it powers off.
+        server.inside(f"docker run -d --init --restart unless-stopped --name {name} --network {network} {' '.join(published)} "
+                      f"tiny:1 httpd -f -p {port} -h /etc")
     return server
 
 

@@ -122,16 +122,35 @@ def test_a_port_that_is_declared_later_opens_and_closes_again(host, neighbour):
     assert neighbour.view() == DECLARED
 
 
+ANSWER_UDP = """
+import socket
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server.bind(("0.0.0.0", 9))
+while True:
+    server.sendto(b"here", server.recvfrom(9)[1])
+"""
+ASK_UDP = """
+import socket, sys
+asker = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+asker.settimeout(2)
+asker.sendto(b"?", (sys.argv[1], int(sys.argv[2])))
+try:
+    print(asker.recv(9).decode().strip())
+except OSError:
+    print("nothing")
+"""
+
+
 def test_udp_is_declared_apart(host, neighbour):
-    serve = "udpsvd -v 0.0.0.0 9 /bin/busybox echo here"
-    for name, port in (("udp1", 8090), ("udp2", 8091)):
-        host.inside(f"docker run -d --name {name} -p {port}:9/udp tiny:1 {serve}")
-    ask = "import socket, sys; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(2); s.sendto(b'?', (sys.argv[1], int(sys.argv[2]))); s.recv(9)"
+    python = "-v /usr:/usr:ro -v /usr/lib:/lib:ro -v /usr/lib64:/lib64:ro --entrypoint /usr/bin/python3 tiny:1"
+    for port in (8090, 8091):
+        host.inside(f"docker run -d --init --name udp{port} -p {port}:9/udp {python} -c '{ANSWER_UDP}'")
+    time.sleep(2)
     try:
-        answers = [neighbour.server.inside(f"python3 -c \"{ask}\" {host.address} {port} 2>/dev/null && echo yes || echo no") for port in (8090, 8091)]
+        answers = [neighbour.server.inside(f"python3 -c '{ASK_UDP}' {host.address} {port}") for port in (8090, 8091)]
     finally:
-        host.inside("docker rm -f udp1 udp2")
-    assert answers == ["yes", "no"]
+        host.inside("docker rm -f udp8090 udp8091")
+    assert answers == ["here", "nothing"]
 
 
 def test_another_tools_block_in_ufw_is_refused(host):

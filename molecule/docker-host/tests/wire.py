@@ -19,10 +19,10 @@ def checksum(data):
     return ~total & 0xFFFF
 
 
-def syn(source, port):
-    """Return an IPv4 packet that asks 127.0.0.1 for a connection."""
+def syn(source, own, port):
+    """Return an IPv4 packet that asks 127.0.0.1 for a connection, from a port of one's own."""
     here, there = socket.inet_aton(source), socket.inet_aton("127.0.0.1")
-    tcp = struct.pack("!HHLLBBHHH", random.randint(30000, 60000), port, 1, 0, 5 << 4, 2, 64000, 0, 0)
+    tcp = struct.pack("!HHLLBBHHH", own, port, 1, 0, 5 << 4, 2, 64000, 0, 0)
     tcp = tcp[:16] + struct.pack("!H", checksum(here + there + struct.pack("!BBH", 0, 6, 20) + tcp)) + tcp[18:]
     ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 40, 1, 0, 64, 6, 0, here, there)
     return ip[:10] + struct.pack("!H", checksum(ip)) + ip[12:] + tcp
@@ -33,8 +33,10 @@ def answered(source, mac, ports):
     wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
     wire.bind(("eth0", 0))
     own = bytes.fromhex(pathlib.Path("/sys/class/net/eth0/address").read_text().strip().replace(":", ""))
-    for port in ports:
-        wire.send(bytes.fromhex(mac.replace(":", "")) + own + b"\x08\x00" + syn(source, port))
+    # Answers to an earlier call still come again and again.
+    asked = {random.randint(30000, 60000): port for port in ports}
+    for mine, port in asked.items():
+        wire.send(bytes.fromhex(mac.replace(":", "")) + own + b"\x08\x00" + syn(source, mine, port))
     wire.settimeout(0.2)
     found, deadline = set(), time.monotonic() + 2
     while time.monotonic() < deadline:
@@ -43,7 +45,8 @@ def answered(source, mac, ports):
         except socket.timeout:
             continue
         if packet[23] == 6 and packet[47] & 0x12 == 0x12 and packet[26:30] == socket.inet_aton("127.0.0.1"):
-            found.add(struct.unpack("!H", packet[34:36])[0])
+            port, mine = struct.unpack("!HH", packet[34:38])
+            found |= {port} if asked.get(mine) == port else set()
     return sorted(found)
 
 

@@ -242,8 +242,7 @@ class Job:
         for reference in self.lab.images():
             docker("rmi", reference)
             done.append(f"image {reference}")
-        # What classic builders leave of a Dockerfile's first stages has no name, only the label of the stand-in that it began with.
-        left = docker("images", "--quiet", "--filter", "dangling=true", "--filter", "label=quayside.recipe").split()
+        left = docker("images", "--quiet", "--filter", "dangling=true", "--filter", f"label={self.lab.stage}").split()
         done += [f"image {one}" for one in dict.fromkeys(left) if docker("rmi", one, check=False) is not None]
         return {"done": done}
 

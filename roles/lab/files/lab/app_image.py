@@ -16,9 +16,12 @@ from engine import LabError
 
 # What a Dockerfile takes from other images: FROM [--platform=…] IMAGE, COPY --from=IMAGE.
 FROM = re.compile(r"^(\s*FROM\s+(?:--\S+\s+)*)(\S+)", re.IGNORECASE | re.MULTILINE)
+STAGE = re.compile(r"^\s*FROM\s.*$", re.IGNORECASE | re.MULTILINE)
 COPY = re.compile(r"^(\s*(?:COPY|ADD)\s+(?:--\S+\s+)*?--from=)(\S+)", re.IGNORECASE | re.MULTILINE)
 # A frontend of its own would be pulled too.
 SYNTAX = re.compile(r"^\s*#\s*syntax\s*=.*$", re.IGNORECASE | re.MULTILINE)
+# Where repositories have it: at the top, or beside their compose files.
+DOCKERFILES = ("Dockerfile", "docker/Dockerfile")
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 TAG = re.compile(r"\w[\w.-]{0,99}", re.ASCII)
 
@@ -37,7 +40,11 @@ def push(lab, wanted, containers, pullable):
     if not services.running(containers, lab):
         raise LabError("The lab's registry does not run. Write lab_services: [registry] into the inventory, then run playbooks/lab.yml")
     context = checkout(git.stamp(lab, repository).with_name(f"{repository}.git"), version)
-    context = change(context, lambda text: text if pullable else from_standins(text, lambda one: standin.build(lab, one)))
+
+    def rewrite(text):
+        return labelled(text if pullable else from_standins(text, lambda one: standin.build(lab, one)), lab.stage)
+
+    context = change(context, rewrite)
     made = standin.run(lab.image(f"app-{name}-{tag}"), context, {})
     digest = services.push(lab, made, services.REGISTRY, f"{name}:{tag}")
     address = network.subnet(lab)[network.SERVICES_HOST]
@@ -59,11 +66,14 @@ def change(context, rewrite):
     changed = io.BytesIO()
     # `docker build -` takes an archive that begins with git's pax header for a Dockerfile.
     with tarfile.open(fileobj=io.BytesIO(context)) as old, tarfile.open(fileobj=changed, mode="w", format=tarfile.GNU_FORMAT) as new:
-        if "Dockerfile" not in old.getnames():
-            raise LabError("That version has no Dockerfile at its top")
+        names = old.getnames()
+        dockerfile = next((one for one in DOCKERFILES if one in names), None)
+        if dockerfile is None:
+            raise LabError(f"That version has none of {', '.join(DOCKERFILES)}")
         for entry in old:
             content = old.extractfile(entry) if entry.isfile() else None
-            if content and entry.name == "Dockerfile":
+            if content and entry.name == dockerfile:
+                entry.name = "Dockerfile"  # where `docker build -` looks for it
                 text = rewrite(content.read().decode()).encode()
                 entry.size, content = len(text), io.BytesIO(text)
             new.addfile(entry, content)
@@ -78,3 +88,8 @@ def from_standins(dockerfile, local):
         return match[1] + (local(reference) if reference in standin.KNOWN else match[2])
 
     return COPY.sub(known, FROM.sub(known, SYNTAX.sub("", dockerfile)))
+
+
+def labelled(dockerfile, label):
+    """:returns: a Dockerfile whose stages all wear a label: what builders without BuildKit leave of them has no other name."""
+    return STAGE.sub(lambda match: f"{match[0]}\nLABEL {label}", dockerfile)

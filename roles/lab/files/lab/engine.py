@@ -43,6 +43,7 @@ class Lab:
         self.id = hashlib.sha256(str(self.folder).encode()).hexdigest()[:8]
         self.prefix = f"quayside-lab-{self.id}"
         self.label = f"quayside.lab={self.id}"
+        self.stage = f"quayside.stage={self.id}"
         self.network = self.prefix
         self.git = f"{self.prefix}-git"
         self.services = f"{self.prefix}-services"

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # As the official image: what lies in /docker-entrypoint.d runs before nginx does.
 set -e
+# shellcheck disable=SC1090  # scripts of the user
 if [ "$1" = nginx ] || [ "$1" = nginx-debug ]; then
     for file in /docker-entrypoint.d/*; do
         case $file in

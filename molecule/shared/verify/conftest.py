@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fixtures of the scenario: each test runs on each server, and all tests of one server before those of the next."""
+import os
+import pathlib
+import sys
+
+import pytest
+
+# Not resolved: the scenarios have links to this file, and each is for its own servers.
+HERE = pathlib.Path(__file__).absolute().parent
+sys.path.insert(0, str(HERE.parents[1] / "shared"))
+
+from lab import servers  # noqa: E402 - the path has to be there first
+
+SERVERS = [server for server in servers(HERE.parent) if os.environ.get("QUAYSIDE_SERVER", server.name) == server.name]
+
+
+@pytest.fixture(scope="session", params=SERVERS, ids=repr)
+def server(request):
+    """A server of the scenario, with v1 of the bookshop live."""
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def inside(server):
+    """testinfra's view of the server."""
+    return server.host()

@@ -1,0 +1,128 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: traefik_routes
+short_description: Keep what Traefik reads from files
+version_added: 0.2.0
+author:
+  - The quayside.django authors (@quayside)
+description:
+  - Writes Traefik's settings (C(traefik/traefik.yml)), its TLS options and, for each app, its routes (C(dynamic/<app>.yml)), each by one rename.
+  - Where the live release of an app is reached stands in C(dynamic/<app>.live.yml), which a deploy keeps. Where there is none yet, one is
+    made that leads to the page that no release is live.
+  - Files of apps that are not named are removed when they were made by this collection; others stay.
+options:
+  apps:
+    description: The apps, as the filter P(quayside.django.apps#filter) gives them.
+    type: list
+    elements: dict
+    required: true
+  folder:
+    description: The folder of the edge. C(dynamic) and C(traefik) in it are made.
+    type: path
+    required: true
+  certificates:
+    description: Name of each app that has a certificate, with the paths C(certificate) and C(key) as Traefik sees them.
+    type: dict
+    default: {}
+  headers:
+    description: Headers of every answer, beside those of the app.
+    type: dict
+    default: {}
+  trusted_proxies:
+    description: Addresses and networks whose X-Forwarded headers are believed.
+    type: list
+    elements: str
+    default: []
+  read_timeout:
+    description: Seconds in which a whole request has to arrive.
+    type: int
+    default: 300
+attributes:
+  check_mode:
+    description: Says which files would change.
+    support: full
+  diff_mode:
+    description: Shows the text of each file before and after.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Settings and routes are what the apps declare
+  quayside.django.traefik_routes:
+    apps: "{{ django_apps | quayside.django.apps }}"
+    folder: /opt/quayside/edge
+"""
+
+RETURN = r"""
+changes:
+  description: Paths that changed, below the folder.
+  returned: success
+  type: list
+  elements: str
+  sample: [dynamic/shop.yml]
+settings:
+  description: A hash of the settings. Traefik reads them only when it starts.
+  returned: success
+  type: str
+  sample: 5f2bd1c3a4e60718
+"""
+
+import os
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.quayside.django.plugins.module_utils import host, releases, traefik
+
+
+def stale(folder: str, wanted: set) -> list[str]:
+    """Return our own files in a folder that are not wanted; a link that leads nowhere is one, too."""
+    found = []
+    for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
+        path = f"{folder}/{name}"
+        ours = host.text(path).startswith(traefik.MARK) or (os.path.islink(path) and os.readlink(path).endswith("/live/edge/services.yml"))
+        if name.endswith(".yml") and name not in wanted and ours:
+            found.append(name)
+    return found
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "apps": {"type": "list", "elements": "dict", "required": True},
+            "folder": {"type": "path", "required": True},
+            "certificates": {"type": "dict", "default": {}},
+            "headers": {"type": "dict", "default": {}},
+            "trusted_proxies": {"type": "list", "elements": "str", "default": []},
+            "read_timeout": {"type": "int", "default": 300},
+        },
+        supports_check_mode=True,
+    )
+    params = module.params
+    apps, folder = params["apps"], params["folder"]
+    settings = traefik.settings(apps, f"{folder}/dynamic", params["trusted_proxies"], params["read_timeout"])
+    wanted = {"traefik/traefik.yml": settings, "dynamic/tls-options.yml": traefik.options(apps)}
+    for app in apps:
+        wanted[f"dynamic/{app['name']}.yml"] = traefik.routes(app, params["headers"], params["certificates"].get(app["name"]))
+        if not os.path.exists(f"{folder}/dynamic/{app['name']}.live.yml"):
+            wanted[f"dynamic/{app['name']}.live.yml"] = traefik.waiting(app)
+    keep = {os.path.basename(path) for path in wanted} | {f"{app['name']}.live.yml" for app in apps}
+    gone = [f"dynamic/{name}" for name in stale(f"{folder}/dynamic", keep)]
+    before = {path: host.text(f"{folder}/{path}") for path in [*wanted, *gone]}
+    changes = [path for path, text in wanted.items() if before[path] != text] + gone
+    if not module.check_mode:
+        for name in ("dynamic", "traefik"):
+            host.folder(f"{folder}/{name}", 0o755)
+        for path in changes:
+            if path in wanted:
+                host.write(f"{folder}/{path}", wanted[path])
+            else:
+                host.remove(f"{folder}/{path}")
+    diff = [{"before_header": path, "after_header": path, "before": before[path], "after": wanted.get(path, "")} for path in changes]
+    module.exit_json(changed=bool(changes), changes=changes, settings=releases.fingerprint(settings), diff=diff)
+
+
+if __name__ == "__main__":
+    main()

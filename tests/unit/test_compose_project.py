@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The compose project of an instance: what stands in it for which model, and that YAML reads what was meant."""
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+import pytest
+import yaml
+from ansible_collections.quayside.django.plugins.module_utils import compose_project, container_units
+from samples import CELERY, RELEASE, loaded
+
+FACTS = {"user": "998:997", "images": {"app": "quayside/pos-app:0123", "front": "quayside/pos-front:0123"}, "ports": {"web": 20001},
+         "env": {"TIME_ZONE": "UTC"}, "secrets": {"SECRET_KEY": "a$b"}, "workers": {"web": 3, "worker": 2}, "memory": {"web": 384}}
+
+
+def project(**fields):
+    """Return the project of an app in containers, read back from its YAML as compose reads it."""
+    app = loaded(runtime="compose", **{"processes": CELERY, **fields})
+    return yaml.safe_load(compose_project.render(compose_project.project(app, RELEASE, FACTS)))
+
+
+def mounts(service):
+    """Return target -> read-only of a service's mounts."""
+    return {one["target"]: one.get("read_only", False) for one in service["volumes"]}
+
+
+def test_each_copy_of_a_process_is_a_service():
+    assert list(project()["services"]) == ["web", "worker", "worker-2", "beat", "manage"]
+
+
+def test_the_project_is_named_after_the_release_and_joins_the_network_of_the_app():
+    made = project()
+    assert made["name"] == f"pos-{RELEASE}"
+    assert made["networks"] == {"default": {"name": "pos", "external": True}}
+    assert made["services"]["web"]["networks"]["default"]["aliases"] == [f"web-{RELEASE}"]
+
+
+@pytest.mark.proves("0.39")
+@pytest.mark.parametrize("name", ["web", "worker", "beat", "manage"])
+def test_a_container_has_as_few_rights_as_possible(name):
+    service = project()["services"][name]
+    assert (service["user"], service["read_only"], service["cap_drop"]) == ("998:997", True, ["ALL"])
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["pids_limit"] > 0
+
+
+@pytest.mark.proves("1.18")
+def test_a_port_is_published_on_localhost_alone_and_only_where_one_was_chosen():
+    services = project()["services"]
+    assert services["web"]["ports"] == ["127.0.0.1:20001:8000"]
+    assert all("ports" not in services[name] for name in ("worker", "beat", "manage"))
+
+
+@pytest.mark.proves("4.83")
+def test_the_health_check_has_the_declared_figures_and_knows_host_and_scheme():
+    check = project(health={"path": "/healthz/", "status": [200, 204]}, tls={"mode": "selfsigned"})["services"]["web"]["healthcheck"]
+    assert check["test"] == ["CMD", "/bin/sh", "/quayside/health", "8000", "/healthz/", "pos.example.com", "https", "200", "204"]
+    assert [check[key] for key in ("interval", "timeout", "retries", "start_period")] == ["30s", "10s", 3, "5s"]
+
+
+def test_a_process_that_takes_no_requests_has_no_health_check():
+    assert "healthcheck" not in project()["services"]["worker"]
+
+
+@pytest.mark.parametrize(("process", "command"), [
+    ({"command": "gunicorn pos.wsgi -w 4"}, ["gunicorn", "pos.wsgi", "-w", "4", "--bind", "0.0.0.0:8000"]),
+    ({"command": "uvicorn pos.asgi", "port": 9000}, ["uvicorn", "pos.asgi", "--host", "0.0.0.0", "--port", "9000"]),
+    ({"command": "node server.js --port $PORT --name ${RELEASE}x"}, ["node", "server.js", "--port", "8000", "--name", f"{RELEASE}x"]),
+    ({"command": "a && b $PORTS"}, ["/bin/sh", "-c", "exec a && b $PORTS"]),
+])
+def test_a_command_is_a_list_unless_it_needs_a_shell(process, command):
+    made = project(processes=[{"name": "web", **process}])["services"]["web"]["command"]
+    assert [word.replace("$$", "$") for word in made][: len(command)] == command
+
+
+def test_an_image_without_a_command_runs_its_own():
+    service = project(processes=[{"name": "web"}])["services"]["web"]
+    assert "command" not in service
+    assert service["environment"]["WEB_CONCURRENCY"] == "3"
+
+
+def test_a_single_process_holds_a_lock_for_as_long_as_it_lives():
+    command = project()["services"]["beat"]["command"]
+    assert command[:2] == ["/bin/sh", "-c"]
+    assert "exec flock --no-fork --timeout 30 /opt/pos/shared/beat.lock celery -A shop beat" in command[2]
+
+
+def test_the_celery_worker_has_a_name_for_each_copy():
+    services = project()["services"]
+    assert f"pos-worker-1.{RELEASE}@%h" in services["worker"]["command"]
+    assert f"pos-worker-2.{RELEASE}@%h" in services["worker-2"]["command"]
+
+
+def test_every_dollar_is_doubled_since_compose_replaces_what_stands_behind_one():
+    assert project()["services"]["web"]["environment"]["SECRET_KEY"] == "a$$b"
+
+
+def test_host_services_are_reached_by_their_mounted_folders():
+    assert {"/run/postgresql", "/run/redis-pos", "/opt/pos/shared"} <= set(mounts(project()["services"]["web"]))
+    none = mounts(project(database={"engine": "container"}, cache={"engine": "none"})["services"]["web"])
+    assert not {"/run/postgresql", "/run/redis-pos"} & set(none)
+
+
+@pytest.mark.proves("4.79", "4.80", "4.81")
+def test_static_media_and_folders_are_where_the_image_looks_for_them():
+    services = project(static={"root": "/app/staticfiles"}, media={"root": "/app/media"}, folders=[{"name": "logs", "path": "/app/logs"}])["services"]
+    found = mounts(services["web"])
+    assert (found["/app/staticfiles"], found["/app/media"], found["/app/logs"]) == (True, False, False)
+    assert mounts(services["manage"])["/app/staticfiles"] is False
+
+
+@pytest.mark.proves("0.12")
+def test_a_later_server_finds_an_earlier_one_of_its_own_release_by_its_name():
+    services = project(images=[{"name": "app"}, {"name": "front"}],
+                       processes=[{"name": "web", "command": "gunicorn x"}, {"name": "frontend", "image": "front", "port": 3000}])["services"]
+    assert services["frontend"]["links"] == ["web"]
+    assert "links" not in services["web"]
+    assert services["frontend"]["image"] == "quayside/pos-front:0123"
+
+
+@pytest.mark.proves("1.49")
+def test_limits_are_those_of_the_model_else_those_of_the_host():
+    services = project(processes=[{"name": "web", "command": "gunicorn x"}, {"name": "bot", "command": "x", "memory": "1.5G", "cpu": "150%"}])["services"]
+    assert services["web"]["mem_limit"] == "384m"
+    assert (services["bot"]["mem_limit"], services["bot"]["cpus"]) == ("1536m", 1.5)
+
+
+@pytest.mark.parametrize("value", [
+    "plain", "", "yes", "NULL", "1.5", "0x1F", "a: b", "a #b", "- x", "'single'", '"double"', "back\\slash", "tab\there", "ünïcode ☃ 🙂", "{a: b}", "[x]",
+    "*anchor",
+    "&anchor", "!tag", "%directive", "@at", "`tick`", "  spaces  ", "1_000", "12:30:45", "2026-11-21", "~", "=", "<<", "null", "on", "No", "|", ">", "?",
+])
+def test_a_text_stays_the_same_text_in_yaml(value):
+    text = compose_project.render({"a": {"b": value}, "list": [value, {"c": value}]})
+    assert yaml.safe_load(text) == {"a": {"b": value}, "list": [value, {"c": value}]}
+
+
+@pytest.mark.parametrize("value", [True, False, 0, 3, 1.5, [], {}, [1, "a"], {"a": {"b": [{"c": 1, "d": ["x"]}, {"e": {}}]}}])
+def test_other_values_stay_the_same_in_yaml(value):
+    assert yaml.safe_load(compose_project.render({"key": value})) == {"key": value}
+
+
+@pytest.mark.parametrize(("text", "megabytes"), [("512M", 512), ("1.5G", 1536), ("2048K", 2), ("", 0), ("lots", 0), ("1T", 2**20), ("1048576", 1)])
+def test_sizes_as_systemd_writes_them(text, megabytes):
+    assert compose_project.megabytes(text) == megabytes
+
+
+@pytest.mark.parametrize("tool", ["sh", "dash", "bash"])
+def test_the_health_script_is_one_for_every_shell(tool, tmp_path):
+    if not shutil.which(tool):
+        pytest.skip(f"no {tool} here")
+    path = tmp_path / "health"
+    path.write_text(compose_project.HEALTH)
+    assert subprocess.run([tool, "-n", str(path)], check=False).returncode == 0
+
+
+def test_the_apps_unit_starts_what_live_names_and_a_timer_watches():
+    files = container_units.files(loaded(runtime="compose"))
+    assert set(files) == {"pos.service", "pos-keep.service", "pos-keep.timer", "pos-images.service", "pos-images.timer"}
+    assert "docker start $$(cat /opt/pos/live/units)" in files["pos.service"]
+    assert "PartOf=pos.service" in files["pos-keep.timer"]
+    assert "ConditionFileNotEmpty=!/opt/pos/lock" in files["pos-keep.service"]
