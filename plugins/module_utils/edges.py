@@ -145,23 +145,27 @@ class NginxContainer(Nginx):
     folder = f"{FOLDER}/nginx"
     addresses = staticmethod(networked)
 
-    @staticmethod
-    def test() -> None:
+    @classmethod
+    def test(cls) -> None:
         """Raise PhaseError when nginx would refuse to read its configuration again, or does not run."""
+        cls.inside("refuses its configuration as it lies there, so it could not follow the switch", "-t")
+
+    @classmethod
+    def reload(cls) -> None:
+        """Let nginx read its configuration again; raise PhaseError when it does not run."""
+        # Not by a signal from outside: Docker takes a container that was sent any for stopped by hand, and does not start it after a power loss.
+        cls.inside("could not be reloaded", "-s", "reload")
+
+    @classmethod
+    def inside(cls, wrong: str, *options: str) -> None:
+        """Run nginx with these options in its container; raise PhaseError that it is ``wrong`` when that fails."""
         with engine_words() as engine:
             container = running(engine, "nginx")
-            made = engine.post(f"/containers/{container}/exec", {"Cmd": ["nginx", "-t", "-c", f"{FOLDER}/nginx/nginx.conf"],
-                                                                 "AttachStdout": True, "AttachStderr": True, "Tty": True})
+            argv = ["nginx", *options, "-c", f"{cls.folder}/nginx.conf"]
+            made = engine.post(f"/containers/{container}/exec", {"Cmd": argv, "AttachStdout": True, "AttachStderr": True, "Tty": True})
             said = engine.post(f"/exec/{made['Id']}/start", {"Detach": False, "Tty": True})
             if engine.get(f"/exec/{made['Id']}/json")["ExitCode"]:
-                raise PhaseError("nginx refuses its configuration as it lies there, so it could not follow the switch", said or "",
-                                 look=f"docker exec {container} nginx -t -c {FOLDER}/nginx/nginx.conf")
-
-    @staticmethod
-    def reload() -> None:
-        """Let nginx read its configuration again; raise PhaseError when it does not run."""
-        with engine_words() as engine:
-            engine.post(f"/containers/{running(engine, 'nginx')}/kill", signal="HUP")
+                raise PhaseError(f"nginx {wrong}", said or "", look=f"docker exec {container} {' '.join(argv)}")
 
     @staticmethod
     def look(app: dict) -> str:

@@ -7,6 +7,8 @@ stdout that begins with MARK has the answer: ``rows`` (table -> number), ``left`
 
 Rows go as they are, keys included, by Django's own fields and without its signals, in one transaction. Counts are compared before it is committed.
 """
+from __future__ import annotations
+
 import json
 import os
 import sys

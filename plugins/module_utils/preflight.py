@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from urllib.parse import parse_qs, urlsplit
 
 from ansible_collections.quayside.django.plugins.module_utils import model, sizing
 
@@ -76,10 +77,33 @@ def apps(declared, name: str, one: bool, environment: str, allowed: list) -> lis
 def shared_services(app: dict, hosts: list[str]) -> list[str]:
     """Return a finding when an app that runs on several hosts would have a database or a Redis of its own on each."""
     found = []
-    for field, engine, secret in (("database", "postgresql", "DATABASE_URL"), ("cache", "redis", "CACHE_URL, SESSION_URL and CELERY_BROKER_URL")):
-        if len(hosts) > 1 and app[field]["engine"] == engine:
+    for field, own, secret in (("database", ("postgresql", "container", "sqlite"), "DATABASE_URL"),
+                               ("cache", ("redis", "container"), "CACHE_URL, SESSION_URL and CELERY_BROKER_URL")):
+        engine = app[field]["engine"]
+        if len(hosts) > 1 and engine in own:
             found.append(f"app {app['name']}: {field}.engine {engine} would be one on each of {', '.join(hosts)}, and what runs once runs on the first only: "
                          f"set {field}.engine: external and give {secret} in secrets, or add --limit {hosts[0]}")
+    return found
+
+
+def unencrypted(app: dict) -> list[str]:
+    """Return a warning for each database elsewhere whose URL allows a connection without TLS; the URL itself is a secret and is not told."""
+    found = []
+    for name, value in app["secrets"].items():
+        if not name.endswith("DATABASE_URL") or not str(value).startswith(("postgres", "postgis")):
+            continue
+        try:
+            url = urlsplit(str(value))
+        except ValueError:
+            continue
+        host, options = url.netloc.rpartition("@")[2], parse_qs(url.query)
+        mode = options.get("sslmode", [""])[-1]
+        bare = options.get("host", [host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host])[-1]
+        local = not bare or bare.strip("[]") in LOCAL or bare.startswith(("/", "%2F", "%2f"))
+        if not local and mode not in ("require", "verify-ca", "verify-full"):
+            what = f"sslmode={mode}" if mode else "no sslmode"
+            found.append(f"app {app['name']}: {name} has {what}, so passwords and rows may go to {bare} unencrypted: append "
+                         f"{'&' if url.query else '?'}sslmode=require, or sslmode=verify-full with sslrootcert (docs/databases.md)")
     return found
 
 

@@ -5,7 +5,7 @@ A runtime runs instances of an app. ``Systemd`` and ``Compose`` have the same ve
 
 on disk    install, outdated, forget, check, fetch, build, copy, settle_secrets, restore_secrets
 commands   one_off, manage
-instances  start, members, place, dead, log, stop, replace, drained, running, revive, whole, memory
+instances  start, members, place, dead, log, stop, replace, drained, running, revive, whole, memory, describe
 """
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ import time
 from ansible_collections.quayside.django.plugins.module_utils import celery_control, celery_workers, django_run, host, http_health, model, processes, sizing
 
 IN_APP = {"django_run.py": django_run, "celery_control.py": celery_control}
+# Before a reload returns, nginx's old workers have taken connections whose requests are yet to come: those they still send to the old instance.
+OLD_EDGE = 'tries=0; while pgrep -f "[n]ginx: worker process is shutting down" >/dev/null && [ $tries -lt 60 ]; do sleep 0.5; tries=$((tries + 1)); done'
 PORTS = range(20000, 30000)  # below the ports that Linux gives to connections (32768 and up)
 
 
@@ -119,6 +121,11 @@ class Runtime:
                 return
             time.sleep(0.05)
 
+    def background(self, verb: str, release: str, steps: list[str]) -> None:
+        """Run shell lines that go on without whoever asked for them; their journal is that of a unit."""
+        unit = f"{self.app['name']}-{verb}-{release}-{time.monotonic_ns()}"
+        host.run(["systemd-run", "--quiet", "--collect", "--no-block", f"--unit={unit}", "--service-type=oneshot", "--", "/bin/sh", "-c", "; ".join(steps)])
+
     def choose_ports(self, release: str) -> dict:
         """Return a free port of localhost for each process of a release that is reached by one.
 
@@ -129,6 +136,10 @@ class Runtime:
         start = int(model_hash(f"{self.app['name']} {release}"), 16)
         free = (port for port in (PORTS[(start + step) % len(PORTS)] for step in range(len(PORTS))) if port not in taken and host.port_is_free(port))
         return dict(zip(wanted, free))
+
+    def describe(self, _release: str) -> list[dict]:
+        """Return what is known of each container of a release; none without containers."""
+        return []
 
     def close(self) -> None:
         """Let helpers end."""

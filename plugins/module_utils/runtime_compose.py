@@ -18,12 +18,11 @@ from ansible_collections.quayside.django.plugins.module_utils import (
 )
 from ansible_collections.quayside.django.plugins.module_utils.docker_engine import Engine, EngineError
 from ansible_collections.quayside.django.plugins.module_utils.images import Images
-from ansible_collections.quayside.django.plugins.module_utils.runtime import IN_APP, Runtime, source_of
+from ansible_collections.quayside.django.plugins.module_utils.runtime import IN_APP, OLD_EDGE, Runtime, source_of
 
 UNITS = "/etc/systemd/system"
 STATES = {"running": "active", "restarting": "activating", "created": "inactive", "exited": "inactive", "dead": "failed", "paused": "paused",
           "removing": "deactivating"}
-STARTS = 5  # how often Docker may have started a container again before the deploy gives up
 
 
 class Compose(Runtime):
@@ -256,14 +255,18 @@ class Compose(Runtime):
         return ""
 
     def output(self, name: str) -> str:
-        """Return the last lines that a container printed."""
-        done = host.run(["docker", "logs", "--tail", str(host.LOG_LINES), name], check=False)
-        return done.stdout + done.stderr
+        """Return the last lines that a container printed, and what Docker's own health check last said."""
+        done = host.run(["docker", "logs", "--tail", str(host.LOG_LINES - 1), name], check=False)
+        health = self.known(name).get("State", {}).get("Health") or {}
+        last = (health.get("Log") or [{}])[-1].get("Output", "").strip().splitlines()[-1:]
+        said = [f"Docker's health check: {health['Status']}{', last answer ' + last[0] if last else ''}"] if health else []
+        return "\n".join([(done.stdout + done.stderr).rstrip(), *said])
 
     def log(self, release: str, process: dict, _since: float) -> tuple[str, str]:
         """Return the last lines of a process's log, and the command that shows more."""
         name = compose_project.containers(self.app, release, [process])[0]
-        return self.output(name), f"docker logs {name}; docker compose -f {self.shelf.path(release, 'compose.yaml')} config; docker inspect {name}"
+        folder = self.shelf.path(release)
+        return self.output(name), f"cd {folder} && docker compose logs {process['name']}; docker compose config; docker inspect {name} | grep -A5 Health"
 
     def stop(self, release: str, wanted: list[str] | None = None, wait: bool = True) -> None:
         """Stop a release's containers, or some of them, and remove them when it is all. They end what they have begun, within their drain."""
@@ -272,18 +275,13 @@ class Compose(Runtime):
         if not wanted:
             return
         drain = max(process["drain"] for process in self.app["processes"]) + 5
-        steps = f"docker stop -t {drain} {' '.join(wanted)} >/dev/null"
+        steps = [f"docker stop -t {drain} {' '.join(wanted)} >/dev/null"]
         if everything:
-            steps += f"; docker rm {' '.join(wanted)} >/dev/null"
+            steps = [OLD_EDGE, *steps, f"docker rm {' '.join(wanted)} >/dev/null"]
         if wait:
-            host.run(["/bin/sh", "-c", steps], check=False, timeout=drain + 60)
+            host.run(["/bin/sh", "-c", "; ".join(steps)], check=False, timeout=drain + 60)
         else:
             self.background("stop", release, steps)
-
-    def background(self, verb: str, release: str, steps: str) -> None:
-        """Run a shell line that goes on without whoever asked for it; its journal is that of a unit."""
-        unit = f"{self.app['name']}-{verb}-{release}-{time.monotonic_ns()}"
-        host.run(["systemd-run", "--quiet", "--collect", "--no-block", f"--unit={unit}", "--service-type=oneshot", "--", "/bin/sh", "-c", steps])
 
     def replace(self, old: str, new: str, wanted: list[str]) -> None:
         """Start containers when a release's single processes are gone, in the background."""
@@ -291,7 +289,7 @@ class Compose(Runtime):
         gone = [name for name in self.members(old, "singles") if self.known(name)]
         steps = [f"docker stop -t {drain} {' '.join(gone)}"] * bool(gone) + [f"docker start {' '.join(wanted)}"] * bool(wanted)
         if steps:
-            self.background("replace", new, "; ".join(steps))
+            self.background("replace", new, steps)
 
     def revive(self, release: str) -> None:
         """Start all that a release has on this host; what runs goes on."""
@@ -321,9 +319,25 @@ class Compose(Runtime):
                 found.setdefault(one["Labels"]["quayside.release"], {})[one["Names"][0].lstrip("/")] = state + healthy
         return found
 
+    def describe(self, release: str) -> list[dict]:
+        """Return what Docker knows of each container of a release: process, state, health, image, since when."""
+        found = []
+        for name in self.shelf.units(release):
+            known = self.known(name)
+            state, config = known.get("State", {}), known.get("Config", {})
+            found.append({"name": name, "process": config.get("Labels", {}).get("quayside.process", ""), "state": state.get("Status", "missing"),
+                          "health": (state.get("Health") or {}).get("Status", ""), "image": config.get("Image", ""),
+                          "since": state.get("StartedAt", "")[:19], "restarts": known.get("RestartCount", 0)})
+        return found
+
     def drained(self, release: str, timeout: float = 5.0) -> None:
-        """Wait out what the edge may still send: its old workers answer up to a tenth of a second after a reload."""
-        time.sleep(0.3)
+        """Wait until no connection is queued at a release's servers: such a one would be lost when they stop."""
+        pids = [self.known(name).get("State", {}).get("Pid", 0) for name in self.members(release, "servers")]
+        empty, deadline = 0, time.monotonic() + timeout
+        while empty < 2 and time.monotonic() < deadline:
+            lines = [line for pid in pids if pid for line in host.run(["nsenter", "-t", str(pid), "-n", "ss", "-ltH"], check=False).stdout.splitlines()]
+            empty = empty + 1 if all(line.split()[1] == "0" for line in lines) else 0
+            time.sleep(0.05)
 
     def prune(self, records: dict) -> list[str]:
         """Remove containers and images that no kept release needs; return notes."""

@@ -9,7 +9,7 @@ import shutil
 import time
 
 from ansible_collections.quayside.django.plugins.module_utils import env_file, host, processes, python_env, source, units
-from ansible_collections.quayside.django.plugins.module_utils.runtime import IN_APP, Runtime, source_of
+from ansible_collections.quayside.django.plugins.module_utils.runtime import IN_APP, OLD_EDGE, Runtime, source_of
 
 UNITS = "/etc/systemd/system"
 
@@ -306,8 +306,11 @@ class Systemd(Runtime):
 
     def stop(self, release: str, wanted: list[str] | None = None, wait: bool = True) -> None:
         """Stop a release's units, or some of them. They end what they have begun, within their drain."""
+        by_address = wanted is None and not wait and any(process["tcp"] for process in self.app["processes"])
         wanted = self.members(release) if wanted is None else wanted
-        if wanted:
+        if by_address:
+            self.background("stop", release, [OLD_EDGE, f"systemctl stop -- {' '.join(wanted)}"])
+        elif wanted:
             drain = max(process["drain"] for process in self.app["processes"]) + 30
             host.systemctl("stop", *([] if wait else ["--no-block"]), "--", *wanted, check=False, timeout=drain)
             host.systemctl("reset-failed", "--", *wanted, check=False)
@@ -317,8 +320,7 @@ class Systemd(Runtime):
         gone = self.members(old, "singles")
         steps = [f"systemctl stop -- {' '.join(gone)}"] * bool(gone) + [f"systemctl start -- {' '.join(wanted)}"] * bool(wanted)
         if steps:
-            host.run(["systemd-run", "--quiet", "--collect", "--no-block", f"--unit={self.app['name']}-replace-{new}", "--service-type=oneshot", "--",
-                      "/bin/sh", "-c", "; ".join(steps)])
+            self.background("replace", new, steps)
 
     def revive(self, release: str) -> None:
         """Start all that a release has on this host; what runs goes on."""

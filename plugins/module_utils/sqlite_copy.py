@@ -6,6 +6,7 @@ files that SQLite puts beside it belong to the app. Usage there: ``python3 - cop
 """
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import stat
@@ -92,10 +93,8 @@ def connect(path: str, timeout: float = 60) -> sqlite3.Connection:
 
 def remove(path: str) -> None:
     """Remove a file when it is there."""
-    try:
+    with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
-    except FileNotFoundError:
-        pass
 
 
 def take(source: str, target: str, timeout: float = 300) -> int:

@@ -110,12 +110,13 @@ def routers(app: dict) -> dict:
     if others:
         found[f"{name}-other-names"] = router(host_rule(others), "noop@internal", [f"{name}-headers", f"{name}-to-canonical"], FIRST, entry)
     found[f"{name}-hidden"] = router(f"{host} && PathRegexp(`/[.]`) && !PathPrefix(`/.well-known/`)", f"{name}-files", [f"{name}-headers"], FIRST - 1, entry)
-    exempt = app["health"]["path"].partition("?")[0]
-    for number, cut in enumerate(cuts(app), 1):
+    exempt, parts = app["health"]["path"].partition("?")[0], cuts(app)
+    asked = max((cut for cut in parts if exempt.startswith(cut["path"])), key=lambda cut: len(cut["path"]), default=None)
+    for number, cut in enumerate(parts, 1):
         before = [f"{name}-headers"] + ([] if cut["service"] == f"{name}-files" else [f"{name}-request"])
         found[f"{name}-{number}"] = router(f"{host} && PathPrefix(`{cut['path']}`)", cut["service"], cut["allowed"] + cut["limited"] + before,
                                            1000 + 10 * len(cut["path"]), entry)
-        if cut["limited"] and cut is longest(app, exempt):
+        if cut["limited"] and cut is asked:
             found[f"{name}-health"] = router(f"{host} && Path(`{exempt}`)", cut["service"], cut["allowed"] + before, FIRST - 2, entry)
     for number, frontend in enumerate(app["frontends"], 1):
         if frontend["route"].endswith("/") and frontend["route"] != "/":
@@ -123,11 +124,6 @@ def routers(app: dict) -> dict:
             found[f"{name}-frontend-{number}"] = router(f"{host} && Path(`{frontend['route'].rstrip('/')}`)", f"{name}-files", [f"{name}-headers"],
                                                         FIRST - 3, entry)
     return dict(found, **listeners(app))
-
-
-def longest(app: dict, path: str) -> dict:
-    """Return the cut that a path falls into."""
-    return max((cut for cut in cuts(app) if path.startswith(cut["path"])), key=lambda cut: len(cut["path"]), default={})
 
 
 def listeners(app: dict) -> dict:

@@ -161,6 +161,7 @@ class Services:
                 raise
             if not shutil.which("docker") or not os.path.exists(self.engine.socket):
                 self.missing_volumes, self.up = list(services.volumes(self.app).values()), list(self.parts)
+                self.actions += [f"{part} started" for part in self.parts]
             else:
                 raise
         self.actions += [f"volume {name} made" for name in self.missing_volumes]

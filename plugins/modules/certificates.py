@@ -6,7 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: certificates
 short_description: Hand to an edge those certificates that can serve
-version_added: 0.2.0
+version_added: 0.1.0
 author:
   - The quayside.django authors (@quayside)
 description:
@@ -39,6 +39,10 @@ options:
         description: Path of the key.
         type: path
         required: true
+      made:
+        description: Another task of the run makes it, so in check mode it counts as good though it is not there.
+        type: bool
+        default: false
   folder:
     description: Where the copies are kept. It is made with mode 0750.
     type: path
@@ -107,7 +111,7 @@ def judge(module: AnsibleModule, wanted: dict, early: int) -> tuple[str, str]:
     """Return why a certificate cannot serve, and what to warn of when it can."""
     for path in (wanted["certificate"], wanted["key"]):
         if not os.path.isfile(path):
-            return f"{path} is not there", ""
+            return "" if module.check_mode and wanted["made"] else f"{path} is not there", ""
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(wanted["certificate"], wanted["key"])
     except (ssl.SSLError, OSError, ValueError) as error:
@@ -128,7 +132,7 @@ def copy(module: AnsibleModule, source: str, target: str, mode: int, group: int)
     """Copy a file whole or not at all; return whether the copy changed."""
     text = host.text(source)
     if module.check_mode:
-        return host.text(target) != text
+        return not text or host.text(target) != text
     return host.write(target, text, mode, 0, group)
 
 
@@ -138,6 +142,7 @@ def main() -> None:
         "names": {"type": "list", "elements": "str", "required": True},
         "certificate": {"type": "path", "required": True},
         "key": {"type": "path", "required": True, "no_log": False},
+        "made": {"type": "bool", "default": False},
     }
     module = AnsibleModule(
         argument_spec={

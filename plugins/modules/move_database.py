@@ -100,7 +100,8 @@ class Move:
         self.record = self.shelf.record(self.live) if self.live else {}
         self.env = env_file.parse(host.text(self.shelf.path(self.live, "env"))) if self.live else {}
         self.source = params["source"] or self.env.get("DATABASE_PATH", "")
-        self.runtime = RUNTIMES[self.app["runtime"]](dict(self.app, processes=self.record.get("processes", self.app["processes"])), self.shelf, params["secrets"])
+        as_live = dict(self.app, processes=self.record.get("processes", self.app["processes"]))
+        self.runtime = RUNTIMES[self.app["runtime"]](as_live, self.shelf, params["secrets"])
 
     def refuse(self) -> None:
         """Raise PhaseError for what can be told at once."""

@@ -47,7 +47,6 @@ options:
       - By default C(nginx -t -c {folder}/nginx.conf).
     type: list
     elements: str
-    version_added: 0.2.0
 attributes:
   check_mode:
     description: The candidate is tested where nginx is installed.
@@ -165,9 +164,10 @@ def test(module: AnsibleModule, folder: str, changes: list[Change], texts: dict[
         module.warn(f"Not tested, a certificate is not there yet: {said}")
         return False
     touched = ", ".join(change.path for change in changes)
+    shown = " ".join(command).replace("{folder}", folder) if module.params["test"] else "nginx -t"
     what = f"nginx refuses the new configuration ({touched})" if changes else f"{folder} is broken as it stands"
     module.fail_json(
-        msg=f"{what}: {said}.{advice(said)} Nothing was changed, and the running nginx keeps what it has. See what stands there now with: nginx -t",
+        msg=f"{what}: {said}.{advice(said)} Nothing was changed, and the running nginx keeps what it has. See what stands there now with: {shown}",
         complaint=words.replace(candidate, folder),
     )
     return False

@@ -52,6 +52,11 @@ units:
   description: Unit to its state, for each unit of the live release, and for those of older ones that still run.
   type: dict
   returned: success
+containers:
+  description: Containers of the live release, with C(name), C(process), C(state), C(health), C(image), C(since) (UTC) and C(restarts).
+  type: list
+  elements: dict
+  returned: success
 releases:
   description: The kept releases, newest first, with C(id), C(version), C(outcome) and, for a rollback, C(of).
   type: list
@@ -106,6 +111,7 @@ def read(app: dict, entries: int) -> dict:
     disk = os.statvfs(app["root"]) if os.path.isdir(app["root"]) else None
     return {
         "live": {"id": live, "version": record.get("version", ""), "sha": record.get("sha", ""), "since": utc(record.get("switched"))} if live else {},
+        "containers": runtime.describe(live) if live else [],
         "healthy": not health, "health": health, "units": states, "lock": Lock(f"{app['root']}/lock").read(), "ledger": shelf.ledger(entries),
         "releases": [{"id": release, "version": found.get("version", ""), "outcome": found.get("outcome", ""), "of": found.get("of", "")}
                      for release, found in sorted(records.items(), reverse=True)],

@@ -6,7 +6,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: traefik_routes
 short_description: Keep what Traefik reads from files
-version_added: 0.2.0
+version_added: 0.1.0
 author:
   - The quayside.django authors (@quayside)
 description:

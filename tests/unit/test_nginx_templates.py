@@ -58,6 +58,14 @@ def render(*sites, release="trixie", **variables):
     return Rendered(done["files"]["nginx.conf"], done["sites"], templar.template(role["__nginx_self_signed_certificates"]))
 
 
+def contained(*sites, variant="container", usable=()):
+    """Render as the tasks for a container do."""
+    variables = DataLoader().load_from_file(str(ROLE / "vars" / f"{variant}.yml"), trusted_as_template=True)
+    certificates = {name: {"certificate": f"/edge/{name}.crt", "key": f"/edge/{name}.key"} for name in usable}
+    chosen = {"nginx_container_sites": list(sites), "nginx_files_sites": list(sites), "__nginx_certificates": {"usable": certificates}}
+    return render(*sites, **{**variables, **chosen})
+
+
 def site(**changes):
     return {**copy.deepcopy(SHOP), **changes}
 
@@ -322,6 +330,157 @@ def test_logs_of_a_site():
 def test_same_words_each_time():
     names = site(domains=[f"n{number}.example.com" for number in range(20)], canonical="n7.example.com")
     assert "server_name " + " ".join(f"n{n}.example.com" for n in range(20) if n != 7) + ";" in render(names).sites["my-shop"]
+
+
+TCP = {
+    "upstreams": [{"name": "my-shop-web", "server": "", "variable": "quayside_my_shop_web", "address": "http://$quayside_my_shop_web"}],
+    "live": "/opt/my-shop/live",
+    "addresses": "/opt/my-shop/live/edge/upstreams[.]conf",
+    "host": "shop.example.com",
+}
+SPA = {"name": "spa", "path": "/", "folder": "/opt/my-shop/live/frontends/spa", "fallback": "index.html", "max_age": 0}
+HSTS = {"Strict-Transport-Security": "max-age=31536000; includeSubDomains"}
+
+
+@pytest.mark.proves("0.09", "4.57")
+def test_an_address_is_read_through_the_link_and_may_be_missing():
+    config = text(**TCP)
+    (entry,) = blocks(config, "map quayside_my_shop_web ")
+    assert "default 127.0.0.1:1;" in entry
+    # A pattern: nginx starts though there is no such file before the first release.
+    assert "include /opt/my-shop/live/edge/upstreams[.]conf;" in entry
+    (location,) = blocks(config, "    location / ")
+    assert "proxy_pass http://$quayside_my_shop_web;" in location
+    assert "upstream my-shop-web" not in config
+    (down,) = blocks(config, "    location @my-shop-web-down")
+    assert "if (!-d /opt/my-shop/live) {" in down
+    assert 'return 503 "my-shop: no release is live yet.\\n";' in down
+
+
+@pytest.mark.proves("0.09")
+def test_a_port_on_the_loopback_always_leads_to_the_live_process():
+    config = text(**TCP, tls=TLS, scheme="https", listen=[{"port": 8000, "upstream": "my-shop-web", "timeout": 90, "websocket": False}])
+    (server,) = [block for block in blocks(config, "server {") if "8000" in block]
+    assert "listen 127.0.0.1:8000;" in server
+    assert "proxy_pass http://$quayside_my_shop_web;" in server
+    # A probe by plain HTTP must not be sent to HTTPS, and asks by a name that the app knows.
+    assert "proxy_set_header X-Forwarded-Proto https;" in server
+    assert "proxy_set_header Host $my_shop_local_host;" in server
+    assert "proxy_read_timeout 90s;" in server
+    assert "    localhost shop.example.com;" in config
+    assert "ssl" not in server
+
+
+@pytest.mark.proves("4.06", "4.66", "4.67")
+def test_limits_are_by_address_and_path():
+    config = text(limits=[{"path": "/api/", "rate": 10, "burst": 20, "exempt": "/api/health/?full=1"}])
+    (key,) = blocks(config, "map $uri $my_shop_limited_1 ")
+    assert '"/api/health/" "";' in key
+    assert '"~^/api/" $binary_remote_addr;' in key
+    assert 'default "";' in key
+    assert "limit_req_zone $my_shop_limited_1 zone=my_shop_1:10m rate=10r/s;" in config
+    (server,) = blocks(config, "server {")
+    assert "limit_req zone=my_shop_1 burst=20 nodelay;" in server
+    assert "limit_req_status 429;" in server
+
+
+@pytest.mark.proves("3.16")
+def test_a_static_build_with_fallback():
+    config = text(frontends=[SPA], routes=[{**SHOP["routes"][0], "path": "/api/"}])
+    (location,) = blocks(config, "    location / ")
+    assert "root /opt/my-shop/live/frontends/spa;" in location
+    assert "try_files $uri $uri/index.html @my_shop-frontend-1;" in location
+    (fallback,) = blocks(config, "    location @my_shop-frontend-1")
+    assert "try_files /index.html =404;" in fallback
+    assert "if ($my_shop_hashed_1) { return 404; }" in fallback
+    for block in (location, fallback):
+        for header in HEADERS:
+            assert f"add_header {header} " in block
+    without = text(frontends=[{**SPA, "fallback": "", "path": "/app/"}])
+    assert "return 404;" in blocks(without, "    location @my_shop-frontend-1")[0]
+    assert "return 301 /app/$is_args$args;" in without
+
+
+@pytest.mark.parametrize(
+    ("name", "hashed"),
+    [
+        ("/main.5f2bd1c3.js", True),
+        ("/assets/index-BxYz12ab.js", True),
+        ("/assets/index-BxYz12ab.js.map", True),
+        ("/static/css/main.e6c13ad2.css", True),
+        ("/index.html", False),
+        ("/assets/my-portrait.png", False),
+        ("/report-20261121.pdf", False),
+        ("/logo-feedface.png", False),
+        ("/people/john.smith", False),
+        ("/assets/background-image.png", False),
+    ],
+)
+def test_names_that_a_bundler_made(name, hashed):
+    (entry,) = blocks(text(frontends=[SPA]), "map $uri $my_shop_hashed_1 ")
+    assert any(re.search(expression, name) for expression in re.findall(r'"~(.*)" 1;', entry)) == hashed
+
+
+@pytest.mark.proves("4.60", "4.64")
+def test_hsts_only_where_it_can_be_kept():
+    provided = {"mode": "provided", "certificate": "/c", "key": "/k"}
+    assert 'add_header Strict-Transport-Security "max-age=31536000; includeSubDomains" always;' in text(tls=provided, headers=HSTS)
+    for mode in ("none", "selfsigned"):
+        assert "add_header Strict" not in text(tls={"mode": mode}, headers=HSTS)
+    assert "add_header Strict" not in contained(site(tls=provided, headers=HSTS)).sites["my-shop"]
+
+
+@pytest.mark.proves("4.66")
+def test_only_a_trusted_proxy_says_who_asks():
+    done = render(site(), nginx_trusted_proxies=["10.0.0.1"])
+    assert "set_real_ip_from 10.0.0.1;" in done.main
+    assert "proxy_set_header X-Forwarded-Proto $edge_scheme;" in done.sites["my-shop"]
+    assert "set_real_ip_from" not in render().main
+
+
+def test_no_headers_at_all():
+    assert "None" not in render(site(), nginx_headers={}).sites["my-shop"]
+
+
+@pytest.mark.proves("4.03", "4.57", "4.58")
+def test_in_a_container():
+    done = contained(site(**TCP, tls=TLS), usable=["my-shop"])
+    assert "user www-data" not in done.main
+    assert "resolver 127.0.0.11 valid=1s ipv6=off;" in done.main
+    assert "error_log stderr;" in done.main
+    assert "listen 127.0.0.1:81;" in done.main
+    assert "ssl_reject_handshake on;" in done.main
+    config = done.sites["my-shop"]
+    assert "/var/log" not in done.main + config
+    assert "[::]" not in done.main + config
+    assert "None" not in config
+    assert "ssl_certificate /edge/my-shop.crt;" in config
+
+
+@pytest.mark.proves("4.03", "4.56")
+def test_http_only_while_no_certificate_can_serve():
+    done = contained(site(**TCP, tls=TLS))
+    (server,) = blocks(done.sites["my-shop"], "server {")
+    assert "listen 80;" in server
+    assert "proxy_pass http://$quayside_my_shop_web;" in server
+    assert "location ^~ /.well-known/acme-challenge/" in server
+    assert "443" not in done.main + done.sites["my-shop"]
+
+
+def test_files_only():
+    wanted = site(**TCP, tls=TLS, canonical="shop.example.com", frontends=[{**SPA, "path": "/app/"}], allow=[{"path": "/x/", "addresses": ["::1"]}],
+                  listen=[{"port": 8000, "upstream": "my-shop-web"}], limits=[{"path": "/", "rate": 1, "burst": 1}])
+    done = contained(wanted, variant="files")
+    config = done.sites["my-shop"]
+    (server,) = blocks(config, "server {")
+    assert "listen 8080;" in server
+    assert "location ^~ /static/" in server
+    assert "location ^~ /media/" in server
+    assert "location ^~ /app/" in server
+    for word in ("proxy_pass", "limit_req", "geo ", "ssl", "301 http", "8000"):
+        assert word not in config
+    assert "listen 8081;" in done.main
+    assert 'return 503 "$host: no release is live yet.\\n";' in done.main
 
 
 @pytest.mark.skipif(not shutil.which("nginx", path="/usr/sbin:/usr/bin"), reason="needs nginx")

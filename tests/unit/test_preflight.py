@@ -149,3 +149,23 @@ def test_a_folder_of_environments_is_no_inventory(tmp_path):
 def test_an_app_on_several_hosts_shares_its_services(database, cache, hosts, findings):
     app = {"name": "shop", "database": {"engine": database}, "cache": {"engine": cache}}
     assert len(preflight.shared_services(app, hosts)) == findings
+
+
+@pytest.mark.parametrize(("url", "told"), [
+    ("postgresql://u:geheim99@db.example.com:25060/shop", "has no sslmode, so passwords and rows may go to db.example.com unencrypted: append ?ssl"),
+    ("postgres://u:geheim99@db.example.com/shop?connect_timeout=5", "has no sslmode, so passwords and rows may go to db.example.com unencrypted: append &ssl"),
+    ("postgresql://u:geheim99@10.0.0.5:5432/shop?sslmode=prefer", "has sslmode=prefer, so passwords and rows may go to 10.0.0.5 unencrypted"),
+])
+def test_a_database_elsewhere_without_tls_is_warned_of(url, told):
+    app = loaded(database={"engine": "external"}, secrets=dict(SECRETS, DATABASE_URL=url))
+    (warning,) = preflight.unencrypted(app)
+    assert warning.startswith(f"app pos: DATABASE_URL {told}")
+    assert "geheim99" not in warning
+
+
+@pytest.mark.parametrize("url", [
+    "postgresql://u:geheim99@db.example.com/shop?sslmode=require", "postgresql://u:geheim99@db.example.com/shop?sslmode=verify-full&sslrootcert=/etc/ca.crt",
+    "postgresql://u:geheim99@127.0.0.1:5432/shop", "postgresql://u:geheim99@%2Frun%2Fpostgresql:5432/shop", "postgresql://u:geheim99@[::1]:5432/shop",
+    "postgresql:///shop?host=/run/postgresql", "mysql://u:geheim99@db.example.com/shop"])
+def test_a_local_database_or_one_with_tls_is_right(url):
+    assert preflight.unencrypted(loaded(database={"engine": "external"}, secrets=dict(SECRETS, DATABASE_URL=url))) == []

@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Edges are switched whole or not at all: the link, and what the edge reads through it."""
+from __future__ import annotations
+
+import os
+
+import pytest
+from ansible_collections.quayside.django.plugins.module_utils import edges, host, releases
+from ansible_collections.quayside.django.plugins.module_utils.docker_engine import EngineError
+from ansible_collections.quayside.django.plugins.module_utils.host import PhaseError
+from samples import loaded
+
+OLD, NEW = "20261121000001-aaaaaaa", "20261121000002-bbbbbbb"
+PROCESSES = [{"name": "web", "command": "gunicorn pos.wsgi", "listen": 8000}, {"name": "frontend", "port": 3000, "route": "/app/", "command": "node s.js"}]
+
+
+@pytest.fixture(autouse=True)
+def as_anyone(monkeypatch):
+    """Files belong to whoever runs the tests."""
+    for name in ("fchown", "chown"):
+        monkeypatch.setattr(host.os, name, lambda *args: None)
+
+
+@pytest.fixture
+def shelf(tmp_path):
+    """The releases of an app that has none live."""
+    for release in (OLD, NEW):
+        (tmp_path / "releases" / release).mkdir(parents=True)
+    return releases.Shelf(str(tmp_path))
+
+
+def app(shelf, **fields):
+    return dict(loaded(runtime="compose", **{"processes": PROCESSES, **fields}), root=shelf.root)
+
+
+def record(shelf, release, wanted, **fields):
+    """Write the record of a release."""
+    text = releases.json.dumps({"processes": wanted["processes"], "ports": {"web": 20001, "frontend": 20002}, **fields})
+    with open(shelf.path(release, "release.json"), "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+@pytest.fixture
+def nginx(monkeypatch):
+    """Stands for the host's nginx: notes what it is told, and what the link says in that moment."""
+    told = []
+
+    def run(argv, check=True, **options):
+        told.append(argv)
+        return host.subprocess.CompletedProcess(argv, 0, "", "")
+
+    monkeypatch.setattr(edges.host, "run", run)
+    return told
+
+
+def test_addresses_on_the_host_and_on_a_network(shelf):
+    wanted = app(shelf, network="lan")
+    assert edges.Nginx.addresses(wanted, {"ports": {"web": 20001}}, NEW) == {"web": "127.0.0.1:20001"}
+    assert edges.NginxContainer.addresses(wanted, {}, NEW) == {"web": f"web-{NEW}.lan:8000", "frontend": f"frontend-{NEW}.lan:3000"}
+    assert edges.Traefik.addresses is edges.NginxContainer.addresses
+    assert [edge.published for edge in edges.EDGES.values()] == [True, False, False, True]
+
+
+def test_a_release_is_reached_by_the_processes_that_it_has(shelf):
+    wanted = app(shelf)
+    before = {"processes": [dict(wanted["processes"][0], name="old", port=9000)]}
+    assert edges.NginxContainer.addresses(wanted, before, OLD) == {"old": f"old-{OLD}.pos:9000"}
+    assert edges.upstreams(wanted, {"old": "127.0.0.1:1"}).splitlines()[1:] == ["quayside_pos_old 127.0.0.1:1;"]
+
+
+def test_one_rename_switches_and_nginx_reads_again(shelf, nginx):
+    wanted = app(shelf)
+    for release in (OLD, NEW, OLD):
+        record(shelf, release, wanted)
+        edges.Nginx.switch(wanted, shelf, release)
+        assert os.readlink(f"{shelf.root}/live") == f"releases/{release}"
+        with open(f"{shelf.root}/live/edge/upstreams.conf", encoding="utf-8") as file:
+            assert "quayside_pos_web 127.0.0.1:20001;\n" in file.read()
+    assert nginx == [["nginx", "-t"], ["systemctl", "reload", "nginx"]] * 3
+
+
+def test_sockets_need_no_reload(shelf, nginx):
+    wanted = dict(loaded(), root=shelf.root)
+    record(shelf, NEW, wanted)
+    edges.Nginx.switch(wanted, shelf, NEW)
+    assert shelf.live() == NEW
+    assert nginx == []
+    assert not os.path.exists(shelf.path(NEW, "edge"))
+
+
+def test_without_a_release_the_link_goes_and_nginx_reads_that(shelf, nginx):
+    wanted = app(shelf)
+    record(shelf, NEW, wanted)
+    edges.Nginx.switch(wanted, shelf, NEW)
+    edges.Nginx.switch(wanted, shelf, "")
+    assert not os.path.lexists(f"{shelf.root}/live")
+    assert nginx[-1] == ["systemctl", "reload", "nginx"]
+    edges.Nginx.switch(wanted, shelf, "")
+
+
+def test_what_nginx_would_refuse_is_found_before_anything_has_changed(shelf, monkeypatch):
+    wanted = app(shelf)
+    record(shelf, NEW, wanted)
+    monkeypatch.setattr(edges.host, "run", lambda argv, **_: host.subprocess.CompletedProcess(argv, 1, "", "unknown directive"))
+    with pytest.raises(PhaseError, match="refuses its configuration") as error:
+        edges.Nginx.switch(wanted, shelf, NEW)
+    assert error.value.look == "nginx -t"
+    assert shelf.live() == ""
+
+
+@pytest.mark.parametrize("before", [OLD, ""])
+def test_the_link_comes_back_when_nginx_cannot_be_reloaded(shelf, nginx, monkeypatch, before):
+    wanted = app(shelf)
+    for release in (OLD, NEW):
+        record(shelf, release, wanted)
+    edges.Nginx.switch(wanted, shelf, before)
+    monkeypatch.setattr(edges.host, "systemctl", lambda *words, **_: host.subprocess.CompletedProcess(words, 1, "", "inactive"))
+    with pytest.raises(PhaseError, match="could not be reloaded"):
+        edges.Nginx.switch(wanted, shelf, NEW)
+    assert shelf.live() == before
+
+
+class Engine:
+    """Stands for Docker: one nginx, whose test ends with ``code``."""
+
+    def __init__(self, code=0, names=("quayside-edge-nginx-1",)):
+        self.code, self.names, self.told = code, names, []
+
+    def get(self, path, **query):
+        if path == "/containers/json":
+            assert query["filters"] == {"label": ["com.docker.compose.project=quayside-edge", "com.docker.compose.service=nginx"], "status": ["running"]}
+            return [{"Names": [f"/{name}"]} for name in self.names]
+        return {"ExitCode": self.code}
+
+    def post(self, path, body=None, **query):
+        self.told.append((path, body.get("Cmd")))
+        return {"Id": "e1"} if path.endswith("/exec") else "nginx: [emerg] bad" if self.code else None
+
+
+def test_nginx_in_a_container_is_tested_and_told(shelf, monkeypatch):
+    engine, wanted = Engine(), app(shelf, edge="nginx_container")
+    monkeypatch.setattr(edges, "Engine", lambda: engine)
+    record(shelf, NEW, wanted)
+    edges.NginxContainer.switch(wanted, shelf, NEW)
+    conf = "/opt/quayside/edge/nginx/nginx.conf"
+    assert [told for _, told in engine.told if told] == [["nginx", "-t", "-c", conf], ["nginx", "-s", "reload", "-c", conf]]
+    # Docker would take a container that was sent a signal for stopped by hand.
+    assert not any(path.endswith("/kill") for path, _ in engine.told)
+    with open(f"{shelf.root}/live/edge/upstreams.conf", encoding="utf-8") as file:
+        assert f"quayside_pos_web web-{NEW}.pos:8000;\n" in file.read()
+
+
+@pytest.mark.parametrize(("engine", "words"), [(Engine(code=1), "refuses its configuration"), (Engine(names=()), "does not run: docker compose -f")])
+def test_nginx_in_a_container_that_would_not_follow(shelf, monkeypatch, engine, words):
+    wanted = app(shelf, edge="nginx_container")
+    monkeypatch.setattr(edges, "Engine", lambda: engine)
+    record(shelf, NEW, wanted)
+    with pytest.raises(PhaseError, match=words):
+        edges.NginxContainer.switch(wanted, shelf, NEW)
+    assert shelf.live() == ""
+
+
+def test_an_engine_that_is_away_is_told_in_words(monkeypatch):
+    def away():
+        raise EngineError(0, "it does not answer")
+    monkeypatch.setattr(edges, "Engine", away)
+    with pytest.raises(PhaseError, match="Docker: it does not answer"):
+        edges.NginxContainer.reload()
+
+
+@pytest.mark.proves("3.17")
+def test_traefik_is_switched_by_one_renamed_file(shelf, monkeypatch, tmp_path):
+    dynamic = tmp_path / "dynamic"
+    dynamic.mkdir()
+    monkeypatch.setattr(edges.Traefik, "folder", str(dynamic))
+    wanted = app(shelf, edge="traefik")
+    name = dynamic / "pos.live.yml"
+    edges.Traefik.switch(wanted, shelf, "")
+    assert "http://files:8081" in name.read_text()
+    for release in (OLD, NEW, OLD):
+        record(shelf, release, wanted)
+        edges.Traefik.switch(wanted, shelf, release)
+        assert os.readlink(name) == f"{shelf.root}/live/edge/services.yml"
+        assert f"http://web-{release}.pos:8000" in name.read_text()
+        assert os.listdir(dynamic) == ["pos.live.yml"]
+    edges.Traefik.switch(wanted, shelf, "")
+    assert not name.is_symlink()
+    assert shelf.live() == ""
+
+
+def test_no_edge_moves_the_link(shelf):
+    wanted = app(shelf, edge="none")
+    edges.NoEdge.switch(wanted, shelf, NEW)
+    assert shelf.live() == NEW
+    edges.NoEdge.switch(wanted, shelf, "")
+    assert shelf.live() == ""
+    assert (edges.NoEdge.check(wanted), edges.NoEdge.missing(wanted)) == (None, "")
+
+
+@pytest.mark.parametrize("edge", [edges.Nginx, edges.NginxContainer])
+def test_a_site_without_its_certificate_is_asked_by_http(tmp_path, monkeypatch, edge):
+    monkeypatch.setattr(edge, "folder", str(tmp_path))
+    wanted = loaded(tls={"mode": "provided", "certificate": "/c", "key": "/k"}, health={"path": "/up/"})
+    (tmp_path / "sites-enabled").mkdir()
+    site = tmp_path / "sites-enabled" / "pos"
+    site.write_text("server {\n    listen 80;\n}\n")
+    assert edge.check(wanted, host="a.b").url == "http://127.0.0.1/up/"
+    site.write_text("server {\n    listen 443 ssl;\n}\n")
+    assert edge.check(wanted).url == "https://127.0.0.1/up/"
+    assert edge.check(loaded()).url == "http://127.0.0.1/"
+
+
+@pytest.mark.parametrize("edge", [edges.Nginx, edges.NginxContainer, edges.Traefik])
+def test_what_site_yml_has_to_make_is_told(tmp_path, monkeypatch, edge):
+    monkeypatch.setattr(edge, "folder", str(tmp_path))
+    assert "pos" in edge.missing(loaded())
+    assert edge.look(loaded())
