@@ -30,6 +30,7 @@ class ActionModule(ActionBase):
 
     def run(self, tmp=None, task_vars=None):
         super().run(tmp, task_vars)
+        self.doubts = []
         _checked, args = self.validate_argument_spec(argument_spec={
             "app": {"type": "str", "default": ""},
             "one": {"type": "bool", "default": False},
@@ -39,7 +40,7 @@ class ActionModule(ActionBase):
             findings = self._inventory(task_vars, args["allow_localhost"]) or self._apps(task_vars, args["app"], args["one"])
         except AnsibleError as error:
             findings = [f"the variables cannot be read: {reason(error)}"]
-        warnings = [] if self._well_configured() else [CFG]
+        warnings = self.doubts + ([] if self._well_configured() else [CFG])
         if findings:
             return {"failed": True, "warnings": warnings, "findings": findings,
                     "msg": "nothing was changed, because:\n" + "\n".join(f"- {finding}" for finding in findings)}
@@ -62,6 +63,8 @@ class ActionModule(ActionBase):
         if one and not findings:
             hosts = [host for host in task_vars["ansible_play_hosts_all"] if host in task_vars["groups"].get("apps", [])]
             findings = preflight.shared_services(model.choose(model.load(declared), name), hosts)
+        if not findings:
+            self.doubts += [warning for app in model.load(declared) for warning in preflight.unencrypted(app)]
         return findings
 
     def _variable(self, task_vars, name, default):

@@ -81,6 +81,8 @@ class Deploy:
                     raise Failure(phase, PhaseError(str(error))) from error
                 except PhaseError as error:
                     raise Failure(phase, error) from error
+                except sqlite_copy.CopyError as error:
+                    raise Failure(phase, PhaseError(str(error))) from error
                 except EngineError as error:
                     raise Failure(phase, PhaseError(f"Docker: {error.message}", look="journalctl -u docker -n 50 --no-pager")) from error
                 except OSError as error:
@@ -252,6 +254,8 @@ class Deploy:
         wanted = [] if only_check else [c for c in self.app["commands"] if (self.options["first"] or not c["once"]) and (first_ever or not c["first"])]
         if "quiet" in self.phases:
             self.runtime.prepare_control(self.release)  # it imports the app meanwhile, on another core
+        if self.app["database"]["engine"] == "sqlite" and not only_check:
+            sqlite_copy.as_owner(host.ids(self.app["user"]), "prepare", model.sqlite_path(self.app))
         limit = 60 + sum(command["timeout"] for command in wanted)
         process = self.runtime.manage(self.release, "commands", limit)
         try:

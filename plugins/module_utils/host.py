@@ -12,15 +12,16 @@ import tempfile
 
 LOCALE = {"LC_ALL": "C.UTF-8", "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
 LOG_LINES = 15
+BUILD_LINES = 40  # the cause stands above the stack of whoever ran it
 
 
 class PhaseError(Exception):
     """A step failed: why, the last lines of its log, and the command that shows more; ``phase`` when it is not that of the caller."""
 
-    def __init__(self, reason: str, log: str = "", look: str = "", phase: str = ""):
+    def __init__(self, reason: str, log: str = "", look: str = "", phase: str = "", lines: int = LOG_LINES):
         super().__init__(reason)
         self.reason, self.look, self.phase = reason, look, phase
-        self.log = "\n".join(log.strip().splitlines()[-LOG_LINES:])
+        self.log = "\n".join(log.strip().splitlines()[-lines:])
 
 
 def run(argv: list[str], check: bool = True, timeout: float | None = 120, env: dict | None = None,

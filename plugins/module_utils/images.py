@@ -193,7 +193,7 @@ class Images:
                 raise host.PhaseError(f"the build of images[{image['name']}] did not end within {BUILD_SECONDS // 60} minutes") from error
         if done.returncode:
             raise host.PhaseError(f"the image {image['name']} could not be built ({image['dockerfile']} in {image['context'] or 'the root of the source'})",
-                                  readable(done.stdout), f"cd {context} && docker build -f {dockerfile} .")
+                                  readable(done.stdout), f"cd {context} && docker build -f {dockerfile} .", lines=host.BUILD_LINES)
         return f"built {one['ref']}"
 
     @contextlib.contextmanager

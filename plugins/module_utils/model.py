@@ -511,6 +511,8 @@ def inspect_edge(app: dict) -> list[str]:
         if app[field]["engine"] == "container" and not compose:
             other = "postgresql" if field == "database" else "redis"
             found.append(f"{field}.engine: container is for runtime: compose; with systemd set {field}.engine: {other}")
+    if app["database"]["engine"] == "container" and "postgres" in (app["database"]["user"], app["database"]["name"]):
+        found.append("database: name and user cannot be postgres, which belongs to the server itself: take another name")
     if compose and app["cache"]["engine"] == "redis" and app["cache"]["port"]:
         found.append("cache.port: a container does not reach a port on the host's localhost: leave it out, the socket is mounted")
     if app["tls"]["mode"] == "acme" and app["edge"] != "traefik":

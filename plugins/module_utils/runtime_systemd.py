@@ -178,7 +178,7 @@ class Systemd(Runtime):
                                      "/".join(part for part in (folder, command["folder"]) if part), env)
             done = host.run(argv, check=False, timeout=command["timeout"] + 60)
             if done.returncode:
-                raise host.PhaseError(f"`{command['command']}` ended with {done.returncode}", done.stdout + done.stderr)
+                raise host.PhaseError(f"`{command['command']}` ended with {done.returncode}", done.stdout + done.stderr, lines=host.BUILD_LINES)
         for frontend in self.app["frontends"]:
             made = f"{folder}/{frontend['folder']}"
             if not os.path.isdir(made):
@@ -236,7 +236,7 @@ class Systemd(Runtime):
             if done.returncode:
                 host.remove(venv)
                 raise host.PhaseError(f"`{' '.join(os.path.basename(word) for word in command[:3])}` ended with {done.returncode}",
-                                      done.stderr or done.stdout)
+                                      done.stderr or done.stdout, lines=host.BUILD_LINES)
         host.write(f"{venv}/.complete", release + "\n")
         return True
 

@@ -34,13 +34,6 @@ def projects(apps: list[dict]) -> list[dict]:
                                                      "cache": app["secrets"].get("REDIS_PASSWORD", "")}} for app in apps if parts(app)]
 
 
-def findings(app: dict) -> list[str]:
-    """Return what is wrong with the services of an app beyond what the model knows."""
-    if "db" in parts(app) and SUPERUSER in (app["database"]["user"], app["database"]["name"]):
-        return [f"app {app['name']}: database.name and database.user cannot be {SUPERUSER}, which belongs to the server itself: take another name"]
-    return []
-
-
 def folder(app: dict) -> str:
     """Return the folder of the project."""
     return f"{app['root']}/services"

@@ -5,6 +5,8 @@
 """
 from __future__ import annotations
 
+import shlex
+
 from ansible_collections.quayside.django.plugins.module_utils import processes
 
 
@@ -26,11 +28,18 @@ SANDBOX = [
 ]
 
 
-def sandbox(app: dict, writable: list[str]) -> list[str]:
-    """Return the directives of the sandbox, with the folders that may be written to."""
+# Programs that compile while they run, into memory that is written and then executed.
+COMPILES = {"node", "npm", "npx", "pnpm", "yarn", "bun", "deno", "java", "pypy", "pypy3", "luajit"}
+
+
+def sandbox(app: dict, writable: list[str], command: str = "") -> list[str]:
+    """Return the directives of the sandbox of a command, with the folders that may be written to."""
     if not app["sandbox"]["enabled"]:
         return []
-    lines = [f"{name}={value}" for name, value in SANDBOX if name not in app["sandbox"]["relax"]]
+    relax = set(app["sandbox"]["relax"])
+    if command and shlex.split(command)[0].rsplit("/", 1)[-1] in COMPILES:
+        relax.add("MemoryDenyWriteExecute")
+    lines = [f"{name}={value}" for name, value in SANDBOX if name not in relax]
     return lines + ["ReadWritePaths=" + " ".join([f"{app['root']}/shared"] + writable + app["sandbox"]["writable"])]
 
 
@@ -49,7 +58,7 @@ def template(app: dict, process: dict, copy: int) -> str:
         # mixed: only the main process is told to stop, so that celery's children finish their tasks.
         "KillMode=mixed", f"TimeoutStopSec={process['drain'] + 5}", "Restart=always", "RestartSec=1",
         f"SyslogIdentifier={app['name']}-{process['name']}", f"Slice={slice_name(app)}", *limits,
-        *sandbox(app, [f"{release}/run"]),
+        *sandbox(app, [f"{release}/run"], process["command"]),
     ]
     return "\n".join([
         mark(app), "[Unit]", f"Description={app['name']}: {process['name']}{'' if copy == 1 else f' {copy}'} of release %i",

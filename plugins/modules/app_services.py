@@ -344,9 +344,6 @@ def main() -> None:
     )
     wanted = Services(module.params, module.check_mode)
     label = f"app {wanted.app['name']}"
-    wrong = services.findings(wanted.app)
-    if wrong:
-        module.fail_json(msg="\n".join(wrong))
     try:
         if module.params["pull"] and not module.check_mode:
             wanted.pull(newer=True)

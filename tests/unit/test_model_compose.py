@@ -69,6 +69,7 @@ def test_what_follows_from_a_field(fields, path, value):
     ({"database": {"engine": "container"}}, "database.engine: container is for runtime: compose; with systemd set database.engine: postgresql"),
     ({"cache": {"engine": "container"}}, "cache.engine: container is for runtime: compose; with systemd set cache.engine: redis"),
     ({**COMPOSE, "cache": {"port": 6379}, "secrets": {**SECRETS, "REDIS_PASSWORD": "long enough"}}, "cache.port: a container does not reach a port"),
+    ({**COMPOSE, "database": {"engine": "container", "user": "postgres"}}, "database: name and user cannot be postgres"),
     ({"tls": {"mode": "acme"}}, "tls.mode: acme is for edge: traefik"),
     ({**COMPOSE, "edge": "traefik", "site_extra": "gzip off;"}, "site_extra: those are lines of nginx, and the edge is traefik"),
     ({**COMPOSE, "edge": "traefik", "processes": [{"name": "web", "command": "x $SOCKET"}]}, "processes[web]: traefik reaches no unix sockets"),

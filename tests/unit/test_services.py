@@ -107,12 +107,6 @@ def test_another_major_version_is_refused():
         "set database.image back to one of PostgreSQL 16, or move the data by dump and restore")
 
 
-def test_the_superuser_is_no_role_of_an_app():
-    assert services.findings(loaded(runtime="compose", database={"engine": "container", "user": "postgres"}))[0].startswith(
-        "app pos: database.name and database.user cannot be postgres")
-    assert services.findings(loaded(**BOTH)) == services.findings(loaded(database={"user": "postgres"})) == []
-
-
 # The role
 
 def test_a_verifier_is_that_of_rfc_7677():

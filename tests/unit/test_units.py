@@ -180,3 +180,11 @@ def test_the_rotation_of_an_apps_log_files_runs_as_its_user_and_keeps_the_files_
     assert "/opt/shop/shared/logs/*.log {" in text
     assert "su shop shop" in text
     assert "copytruncate" in text
+
+
+@pytest.mark.parametrize(("command", "denied"), [
+    ("node server.js", False), ("/usr/bin/npm start", False), ("java -jar x.jar", False), ("gunicorn pos.wsgi", True), ("nodeenv x", True)])
+def test_what_compiles_while_it_runs_may_execute_what_it_wrote(command, denied):
+    text = units.files(loaded(processes=[{"name": "web", "command": "gunicorn pos.wsgi"}, {"name": "other", "command": command, "port": 1, "route": "/x/"}]))[
+        "pos-other@.service"]
+    assert ("MemoryDenyWriteExecute=yes" in text) is denied
