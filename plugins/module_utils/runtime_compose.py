@@ -81,9 +81,7 @@ class Compose(Runtime):
         return {**found, "images": images}
 
     def check(self, record: dict) -> None:
-        """Refuse what cannot run here: no compose, or no network of the app."""
-        if host.run(["docker", "compose", "version", "--short"], check=False).returncode:
-            raise host.PhaseError("docker compose is not installed on this host: run playbooks/site.yml for it first")
+        """Refuse what cannot run here: the network of the app is not there."""
         try:
             self.engine.get(f"/networks/{self.app['network']}")
         except EngineError as error:
@@ -143,6 +141,8 @@ class Compose(Runtime):
         host.write(path, compose_project.render(project, compose_project.mark(self.app, release)), 0o600)
         host.write(self.shelf.path(release, "bin", "manage"), self.manage_script(release), 0o755)
         done = host.run(["docker", "compose", "-f", path, "config", "--quiet"], check=False)
+        if "is not a docker command" in done.stderr:
+            raise host.PhaseError("docker compose is not installed on this host: run playbooks/site.yml for it first")
         if done.returncode:
             raise host.PhaseError("docker compose refuses the project", done.stderr, f"docker compose -f {path} config --quiet")
 

@@ -50,6 +50,7 @@ def nginx(monkeypatch):
         return host.subprocess.CompletedProcess(argv, 0, "", "")
 
     monkeypatch.setattr(edges.host, "run", run)
+    monkeypatch.setattr(edges.Nginx, "reload", staticmethod(lambda: told.append(["reload"])))
     return told
 
 
@@ -76,7 +77,7 @@ def test_one_rename_switches_and_nginx_reads_again(shelf, nginx):
         assert os.readlink(f"{shelf.root}/live") == f"releases/{release}"
         with open(f"{shelf.root}/live/edge/upstreams.conf", encoding="utf-8") as file:
             assert "quayside_pos_web 127.0.0.1:20001;\n" in file.read()
-    assert nginx == [["nginx", "-t"], ["systemctl", "reload", "nginx"]] * 3
+    assert nginx == [["nginx", "-t"], ["reload"]] * 3
 
 
 def test_sockets_need_no_reload(shelf, nginx):
@@ -94,7 +95,7 @@ def test_without_a_release_the_link_goes_and_nginx_reads_that(shelf, nginx):
     edges.Nginx.switch(wanted, shelf, NEW)
     edges.Nginx.switch(wanted, shelf, "")
     assert not os.path.lexists(f"{shelf.root}/live")
-    assert nginx[-1] == ["systemctl", "reload", "nginx"]
+    assert nginx[-1] == ["reload"]
     edges.Nginx.switch(wanted, shelf, "")
 
 
@@ -114,8 +115,11 @@ def test_the_link_comes_back_when_nginx_cannot_be_reloaded(shelf, nginx, monkeyp
     for release in (OLD, NEW):
         record(shelf, release, wanted)
     edges.Nginx.switch(wanted, shelf, before)
-    monkeypatch.setattr(edges.host, "systemctl", lambda *words, **_: host.subprocess.CompletedProcess(words, 1, "", "inactive"))
-    with pytest.raises(PhaseError, match="could not be reloaded"):
+    def dead():
+        raise PhaseError("nginx does not run")
+
+    monkeypatch.setattr(edges.Nginx, "reload", staticmethod(dead))
+    with pytest.raises(PhaseError, match="nginx does not run"):
         edges.Nginx.switch(wanted, shelf, NEW)
     assert shelf.live() == before
 
@@ -130,7 +134,7 @@ class Engine:
         if path == "/containers/json":
             assert query["filters"] == {"label": ["com.docker.compose.project=quayside-edge", "com.docker.compose.service=nginx"], "status": ["running"]}
             return [{"Names": [f"/{name}"]} for name in self.names]
-        return {"ExitCode": self.code}
+        return {"ExitCode": self.code, "State": {"Pid": 1}}
 
     def post(self, path, body=None, **query):
         self.told.append((path, body.get("Cmd")))
@@ -166,6 +170,26 @@ def test_an_engine_that_is_away_is_told_in_words(monkeypatch):
     monkeypatch.setattr(edges, "Engine", away)
     with pytest.raises(PhaseError, match="Docker: it does not answer"):
         edges.NginxContainer.reload()
+
+
+def test_a_reload_is_done_when_no_old_worker_takes_connections_any_more(monkeypatch):
+    titles = {"11": "nginx: worker process", "12": "nginx: worker process", "13": "nginx: cache manager process"}
+    files = {"/proc/7/task/7/children": "11 12 13 "}
+    monkeypatch.setattr(edges.host, "text", lambda path: files.get(path) or titles.get(path.split("/")[2], ""))
+    assert edges.workers(7) == {"11", "12"}
+    slept = []
+
+    def sleep(_seconds):
+        slept.append(1)
+        files["/proc/7/task/7/children"] = "11 12 13 21 22 "
+        titles.update({"21": "nginx: worker process", "22": "nginx: worker process"})
+        if len(slept) == 2:
+            titles["11"] = titles["12"] = "nginx: worker process is shutting down"
+
+    monkeypatch.setattr(edges.time, "sleep", sleep)
+    with edges.taken_over(7):
+        pass
+    assert len(slept) == 2
 
 
 @pytest.mark.proves("3.17")
