@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import subprocess
 
 from lab import ROOT, Run, Server
@@ -30,20 +31,18 @@ class Example:
                               check=True, capture_output=True, text=True).stdout.strip()
 
     def deploy(self, server: Server, name: str, *words: str, **options) -> Run:
-        """Deploy a version; that of matcher is a folder, made from its repository."""
+        """Deploy a version; that of matcher is a folder, made from its repository, and v1 the one that its inventory names."""
         version = self.version(name)
-        if self.app == "matcher":
+        if self.app == "matcher" and name != "v1":
             words = ("-e", f"matcher_folder={self.folder(name)}", "-e", f"matcher_version={name}", *words)
         return server.deploy(version, "-e", f"{self.app}_version={version}", *words, app=self.app, **options)
 
     def folder(self, name: str) -> str:
-        """Return a folder with a version of the app's source; v1 is the one that is there."""
-        there = ROOT / "examples" / self.app / "app"
-        if name == "v1":
-            return str(there)
+        """Return a folder with a version of the app's source."""
         bare, target = ROOT / ".cache" / f"{self.app}.git", ROOT / ".cache" / f"{self.app}-{name}"
-        subprocess.run([str(there.parent / "make-repository"), str(bare)], check=True, capture_output=True)
-        target.mkdir(parents=True, exist_ok=True)
+        subprocess.run([str(ROOT / "examples" / self.app / "make-repository"), str(bare)], check=True, capture_output=True)
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir(parents=True)
         packed = subprocess.run(["git", f"--git-dir={bare}", "archive", name], check=True, capture_output=True).stdout
         subprocess.run(["tar", "-x", "-C", str(target)], input=packed, check=True)
         return str(target)

@@ -300,7 +300,7 @@ class Deploy:
             self.notes.append(f"warning: {name} failed with {answer['status']}: {output.splitlines()[-1] if output else ''}")
             return
         raise PhaseError(f"manage.py {command['manage']} failed with {answer['status']}", output, phase="check" if name == "check" else "",
-                         look=f"sudo -u {self.app['user']} {self.shelf.path(self.release, 'bin', 'manage')} {command['manage']}")
+                         look=self.runtime.by_hand(self.release, command["manage"]))
 
     # A kept release again
 
@@ -340,6 +340,8 @@ class Deploy:
     def start(self) -> None:
         """Start the servers of the new instance beside the live one."""
         static_files.add(f"{self.root}/static", self.shelf.path(self.release, "static"))
+        for frontend in self.app["frontends"]:
+            static_files.add(f"{self.root}/frontends/{frontend['name']}", self.shelf.path(self.release, "frontends", frontend["name"]))
         away = [] if self.options["first"] else self.runtime.members(self.release, "singles")
         wanted = [unit for unit in self.runtime.members(self.release) if unit not in away]
         host.write(self.shelf.path(self.release, "units"), "\n".join(wanted) + "\n")
@@ -445,6 +447,9 @@ class Deploy:
             host.remove(self.shelf.path(release))
             records.pop(release)
         static_files.prune(f"{self.root}/static", [self.shelf.path(release, "static") for release in records])
+        for frontend in self.app["frontends"]:
+            kept = [self.shelf.path(release, "frontends", frontend["name"]) for release in records]
+            static_files.prune(f"{self.root}/frontends/{frontend['name']}", kept)
         self.notes += self.runtime.prune(records)
 
     def write_down(self) -> None:

@@ -81,6 +81,8 @@ def flatten(operations):
 
 
 def main():
+    # One stream: Docker carries two, and the answer may overtake the error that it is about.
+    os.dup2(1, 2)
     path = os.path.abspath(sys.argv[1])
     sys.path.insert(0, os.path.dirname(path))
     for line in sys.stdin:

@@ -781,7 +781,8 @@ def site(app: dict) -> dict:
         "listen": [{"port": process["listen"], "upstream": f"{app['name']}-{process['name']}", "timeout": process["timeout"],
                     "websocket": process["websocket"]} for process in app["processes"] if process["listen"]],
         "frontends": [{"name": frontend["name"], "path": frontend["route"], "folder": f"{live}/frontends/{frontend['name']}",
-                       "fallback": frontend["fallback"], "max_age": frontend["max_age"]} for frontend in app["frontends"]],
+                       "pool": f"{app['root']}/frontends/{frontend['name']}", "fallback": frontend["fallback"], "max_age": frontend["max_age"]}
+                      for frontend in app["frontends"]],
         "limits": [dict(limit, exempt=app["health"]["path"]) for limit in app["limits"]],
         "static": static if app["static"]["url"] else None, "media": media if app["media"]["url"] else None,
         "body_size": app["body_size"], "headers": app["headers"], "allow": app["allow"],

@@ -4,7 +4,7 @@
 A runtime runs instances of an app. ``Systemd`` and ``Compose`` have the same verbs:
 
 on disk    install, outdated, forget, check, fetch, build, copy, settle_secrets, restore_secrets
-commands   one_off, manage
+commands   one_off, manage, by_hand
 instances  start, members, place, dead, log, stop, replace, drained, running, revive, whole, memory, describe
 """
 from __future__ import annotations

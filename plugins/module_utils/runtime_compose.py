@@ -184,6 +184,10 @@ class Compose(Runtime):
         return (f"#!/bin/sh\n[ -t 0 ] || tty=-T\nexec docker compose --progress quiet -f {self.shelf.path(release, 'compose.yaml')} run --rm --no-deps $tty "
                 f"manage python {self.app['manage']} \"$@\"\n")
 
+    def by_hand(self, release: str, command: str) -> str:
+        """Return what a person types to run a manage.py command of a release."""
+        return f"sudo {self.shelf.path(release, 'bin', 'manage')} {command}"
+
     def one_off(self, release: str, command: list[str], name: str, timeout: int) -> list[str]:
         """Return the argv that runs ``command`` in a container of its own from a release's image, env and rights."""
         return ["timeout", "--kill-after=10", str(timeout), *self.compose(release, "run", "--rm", "--no-deps", "--no-TTY", "manage", *command)]

@@ -254,6 +254,10 @@ class Systemd(Runtime):
         """Return the command that runs manage.py with ``argv``."""
         return [self.shelf.path(release, "bin", "manage"), *argv]
 
+    def by_hand(self, release: str, command: str) -> str:
+        """Return what a person types to run a manage.py command of a release."""
+        return f"sudo -u {self.app['user']} {self.shelf.path(release, 'bin', 'manage')} {command}"
+
     def one_off(self, release: str, command: list[str], name: str, timeout: int) -> list[str]:
         """Return the argv that runs ``command`` in a release's venv, env and sandbox; a one-off may also write into its release."""
         venv = self.shelf.record(release)["venv"]

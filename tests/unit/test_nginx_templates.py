@@ -338,7 +338,8 @@ TCP = {
     "addresses": "/opt/my-shop/live/edge/upstreams[.]conf",
     "host": "shop.example.com",
 }
-SPA = {"name": "spa", "path": "/", "folder": "/opt/my-shop/live/frontends/spa", "fallback": "index.html", "max_age": 0}
+SPA = {"name": "spa", "path": "/", "folder": "/opt/my-shop/live/frontends/spa", "pool": "/opt/my-shop/frontends/spa",
+       "fallback": "index.html", "max_age": 0}
 HSTS = {"Strict-Transport-Security": "max-age=31536000; includeSubDomains"}
 
 
@@ -390,10 +391,13 @@ def test_a_static_build_with_fallback():
     (location,) = blocks(config, "    location / ")
     assert "root /opt/my-shop/live/frontends/spa;" in location
     assert "try_files $uri $uri/index.html @my_shop-frontend-1;" in location
-    (fallback,) = blocks(config, "    location @my_shop-frontend-1")
+    fallback, pool = blocks(config, "    location @my_shop-frontend-1")
     assert "try_files /index.html =404;" in fallback
-    assert "if ($my_shop_hashed_1) { return 404; }" in fallback
-    for block in (location, fallback):
+    assert "if ($my_shop_hashed_1) { return 418; }" in fallback
+    assert "error_page 418 = @my_shop-frontend-1-pool;" in fallback
+    assert "root /opt/my-shop/frontends/spa;" in pool
+    assert "try_files $uri =404;" in pool
+    for block in (location, fallback, pool):
         for header in HEADERS:
             assert f"add_header {header} " in block
     without = text(frontends=[{**SPA, "fallback": "", "path": "/app/"}])

@@ -11,7 +11,8 @@ from lab import ROOT
 
 HOST = "annex.example.com"
 STATE = ("readlink /srv/annex/live; ls /srv/annex/releases; cat /srv/annex/lock; docker images --format '{{.ID}} {{.Repository}}:{{.Tag}}' | sort; "
-         "docker ps -a --format '{{.Names}} {{.State}}' | sort; ls -a /root/.docker 2>&1")
+         "docker ps -a --format '{{.Names}} {{.State}}' | sort; ls -a /root/.docker 2>&1 || true")
+RUNNING = "docker ps -aq --filter label=quayside.app=annex --filter label=quayside.release | wc -l"
 
 
 def push(version, tag=""):
@@ -28,6 +29,11 @@ def annex(server, **fields):
     path = ROOT / ".cache" / f"annex-{server.name}.yml"
     path.write_text(yaml.safe_dump({"django_apps": apps}))
     return ["-e", f"@{path}"]
+
+
+def settle(server):
+    """Wait until the annex has the two containers of its live release, and no other."""
+    server.until(lambda: server.inside(RUNNING) == "2", 60, "the end of the old containers")
 
 
 def live(server):
@@ -86,6 +92,7 @@ def test_a_digest_is_deployed_without_asking_for_a_tag(server, pushed):
     ({}, "no such tag", ["is no tag of an image"]),
 ], ids=["wrong password", "no login", "unknown tag", "impossible tag"])
 def test_what_the_registry_does_not_give_changes_nothing(server, fields, version, words):
+    settle(server)
     before = server.inside(STATE)
     run = server.deploy(version, *annex(server, **fields), app="annex", ok=False)
     assert run.rc != 0
@@ -98,7 +105,7 @@ def test_what_the_registry_does_not_give_changes_nothing(server, fields, version
 def test_a_registry_that_is_down_changes_nothing_and_a_rollback_needs_none(server):
     server.deploy("v1", app="annex")
     server.deploy("v2", app="annex")
-    server.until(lambda: "Exited" not in server.inside("docker ps -a --filter label=quayside.app=annex --format '{{.Status}}'"), 60, "the end of v1")
+    settle(server)
     before = server.inside(STATE)
     with no_registry(server):
         run = server.deploy("v4", app="annex", ok=False)
@@ -123,8 +130,7 @@ def test_after_five_deploys_the_declared_number_of_images_remains_and_others_are
     before = server.inside(others)
     for version in ("v1", "v2", "v3", "v4", "v1"):
         server.deploy(version, app="annex")
-    running = "docker ps -q --filter label=quayside.app=annex --filter label=quayside.release | wc -l"
-    server.until(lambda: server.inside(running) == "2", 60, "the end of the old ones")
+    settle(server)
     server.deploy("v2", app="annex")
     images = server.inside("docker images --digests --format '{{.Repository}} {{.ID}}' | grep '/bookshop ' | sort -u | wc -l")
     assert images == "2"
@@ -142,7 +148,8 @@ def test_a_timer_prunes_too(server):
 
 
 def test_an_archive_is_deployed_without_a_registry(server):
-    image, archive = push("v4").split("@")[0], ROOT / ".cache" / "annex-v4.tar"
+    push("v4")
+    archive = ROOT / ".cache" / "annex-v4.tar"
     subprocess.run(["docker", "tag", engine_image("v4"), "annex-archive:v4"], check=True)
     subprocess.run(["docker", "save", "-o", str(archive), "annex-archive:v4"], check=True)
     with no_registry(server):
@@ -150,19 +157,17 @@ def test_an_archive_is_deployed_without_a_registry(server):
         run = server.deploy("v4", *words, app="annex")
         assert "loaded" in run.out
         assert server.deploy("v4", *words, app="annex").count("changed") == 0
-    assert image
     assert server.json("/healthz/", HOST, tls=True)["version"] == "v4"
 
 
 def engine_image(version):
     """Return the image of the bookshop that this machine's engine has of a version."""
     found = subprocess.run(["docker", "images", "--format", "{{.ID}} {{.Repository}}:{{.Tag}}"], check=True, capture_output=True, text=True).stdout
-    return next(line.split()[0] for line in found.splitlines() if re.search(rf"bookshop:{version}$", line))
+    return next(line.split()[0] for line in found.splitlines() if re.search(rf":app-bookshop-{version}$", line))
 
 
 @pytest.mark.proves("0.05", "0.31", "0.33", "0.16")
 def test_a_folder_of_the_controller_is_built_on_the_server(server, tmp_path):
-    subprocess.run(["git", "clone", "-q", str(ROOT / "examples"), str(tmp_path / "unused")], check=False, capture_output=True)
     folder = tmp_path / "shop"
     subprocess.run([str(ROOT / "examples/bookshop/make-repository"), str(tmp_path / "shop.git")], check=True, stdout=subprocess.DEVNULL)
     subprocess.run(["git", "clone", "-q", "--branch", "v4", str(tmp_path / "shop.git"), str(folder)], check=True, capture_output=True)
@@ -186,3 +191,21 @@ def test_a_folder_of_the_controller_is_built_on_the_server(server, tmp_path):
     assert "README.md" not in sent
     assert "db.sqlite3" not in sent
     assert ".git\n" not in sent
+
+
+@pytest.mark.proves("4.68", "0.28")
+def test_a_private_base_image_build_arguments_and_a_build_secret(server, tmp_path):
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    base = f"{server.local['lab_registry']}/bookshop:v3"
+    (folder / "Dockerfile").write_text(f"FROM {base}\nARG FLAVOUR=none\nRUN --mount=type=secret,id=PIP_TOKEN "
+                                       "test \"$(cat /run/secrets/PIP_TOKEN)\" = sesame-sesame\nENV FLAVOUR=$FLAVOUR\n")
+    secrets = {"SECRET_KEY": server.local["vault_annex"]["SECRET_KEY"], "DATABASE_PASSWORD": server.local["vault_annex"]["DATABASE_PASSWORD"],
+               "REDIS_PASSWORD": server.local["vault_annex"]["REDIS_PASSWORD"], "REGISTRY_PASSWORD": server.local["lab_registry_password"],
+               "PIP_TOKEN": "sesame-sesame"}
+    image = {"name": "app", "from": "build", "args": {"FLAVOUR": "a $sweet 'one'"}, "secrets": ["PIP_TOKEN"]}
+    server.play("deploy", "-e", "django_app=annex", *annex(server, source={"folder": str(folder), "version": ""}, images=[image], secrets=secrets))
+    assert server.inside("docker exec $(grep -- -web-1 /srv/annex/live/units) printenv FLAVOUR") == "a $sweet 'one'"
+    reference = live(server)["images"]["app"]["ref"]
+    assert "sesame" not in server.inside(f"docker history --no-trunc {reference}; docker save {reference} | grep -ac sesame-sesame || true")
+    assert "sesame" not in server.inside("cat /root/.docker/config.json 2>/dev/null; ls /run/quayside-docker-* 2>/dev/null || true")

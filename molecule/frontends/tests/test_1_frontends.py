@@ -95,6 +95,7 @@ def test_no_request_of_any_of_them_fails_while_a_new_commit_goes_live(server):
     assert load.report["failed"] == 0, load.report
     assert server.version() == commit
     assert spa(server) != before
+    assert server.get(before)[0] == 200, "a page of before asks for its script"
     assert server.json("/node/x")["release"] == server.inside("basename $(readlink /opt/bookshop/live)")
 
 

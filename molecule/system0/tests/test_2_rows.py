@@ -2,6 +2,7 @@
 """What system 0 is, beyond the story: two images built on the server, SQLite, build-time values, secrets that stay apart."""
 import json
 import re
+import time
 
 import pytest
 
@@ -25,7 +26,7 @@ def test_both_answer_the_world(server):
     status, _headers, body = server.get("/", DOMAIN, tls=True)
     assert status == 200
     assert b"Scent matcher" in body
-    assert {one["name"] for one in server.json("/api/scents/?mood=calm", DOMAIN, tls=True)} == {"Still water", "Lavender field"}
+    assert {one["name"] for one in server.json("/api/scents/?mood=bright", DOMAIN, tls=True)} == {"First sun"}
 
 
 @pytest.mark.proves("0.28")
@@ -69,12 +70,12 @@ def test_the_model_has_its_default(server):
 
 
 @pytest.mark.proves("0.27")
-def test_the_admin_key_adds_a_scent_that_survives_new_containers(server, example):
-    key = server.local["vault_matcher"]["ADMIN_ACCESS_KEY"]
-    server.inside(f"curl -sf -H 'X-Admin-Key: {key}' -d name='Old library' -d mood=calm -d notes=paper http://127.0.0.1:8000/api/scents/")
+def test_the_admin_key_adds_a_scent_that_survives_new_containers(server):
+    key, name = server.local["vault_matcher"]["ADMIN_ACCESS_KEY"], f"Old library {time.time_ns()}"
+    server.inside(f"curl -sf -H 'X-Admin-Key: {key}' -d name='{name}' -d mood=calm -d notes=paper http://127.0.0.1:8000/api/scents/")
     server.inside("systemctl restart matcher")
     server.until(lambda: server.get("/api/health/", DOMAIN, tls=True)[0] == 200, 60, "the backend")
-    assert "Old library" in [one["name"] for one in server.json("/api/scents/", DOMAIN, tls=True)]
+    assert name in [one["name"] for one in server.json("/api/scents/", DOMAIN, tls=True)]
 
 
 @pytest.mark.proves("0.33")
