@@ -116,7 +116,9 @@ def service(app: dict, process: dict, release: str, facts: dict, copy: int) -> d
     if argv:
         made["command"] = argv
     # gunicorn and others read the last one where the image's own command says nothing.
-    made["environment"] = {**facts["env"], **facts["secrets"], "HOME": "/tmp", **variables(app, process, release, copy),
+    own = process["image"] == app["images"][0]["name"]  # a frontend has no business with the database's password
+    secrets = {key: value for key, value in facts["secrets"].items() if own or key in process["secrets"]}
+    made["environment"] = {**facts["env"], **secrets, "HOME": "/tmp", **variables(app, process, release, copy),
                            "WEB_CONCURRENCY": str(facts["workers"].get(name, 1)),
                            **{key: env_file.text(value) for key, value in process["env"].items()}}
     made["networks"] = {"default": {"aliases": [f"{name}-{release}"]}}

@@ -146,7 +146,7 @@ class Deploy:
                        "identity": releases.fingerprint(model.identity(self.app)), "secrets": self.secrets_print(),
                        "processes": self.app["processes"], "runtime": self.app["runtime"], "run": self.options["run"],
                        "who": self.options["who"], "began": time.time()}
-        same = all(before.get(key) == self.record[key] for key in (*found, "identity", "secrets"))
+        same = all(before.get(key) == self.record[key] for key in {*found, "identity", "secrets"} - {"repo"})
         self.noop = bool(live) and same and before.get("outcome") == releases.GOOD and self.runtime.whole(live)
         if self.noop:
             self.release, self.record = live, before

@@ -51,6 +51,9 @@ PROCESS = {
         "Seconds that it may take to end what it has begun, before it is killed. Default: 30 for a server, 300 for a worker, "
         "20 for a single process."]},
     "route": {"type": "str", "description": "Path at the edge that it serves. Default: C(/) for the process C(web)."},
+    "routes": {"type": "list", "elements": "str", "default": [], "description": "More paths that it serves (C(/admin/), C(/healthz))."},
+    "secrets": {"type": "list", "elements": "str", "default": [], "description": [
+        "With C(runtime: compose), for a process of another image than the first: names of secrets that it gets. Processes of the first get all."]},
     "websocket": {"type": "bool", "default": False, "description": "Pass websockets on this route, with an hour between two messages."},
     "memory": {"type": "str", "default": "", "description": [
         "The most memory of it and its workers (C(512M)). Default with C(runtime: compose): by the host's memory (docs/sizing.md)."]},
@@ -408,7 +411,8 @@ def process_defaults(app: dict, process: dict) -> dict:
     process["kind"] = what
     compose = app["runtime"] == "compose"
     process["socket"] = "$SOCKET" in process["command"] or (what == "http" and not compose and not process["port"])
-    process["tcp"] = not process["socket"] and (what == "http" or bool(process["port"] or process["route"]) or "$PORT" in process["command"] or
+    reached = bool(process["port"] or process["route"] or process["routes"]) or "$PORT" in process["command"]
+    process["tcp"] = not process["socket"] and (what == "http" or reached or
                                                 (compose and process["name"] == "web"))
     process["serves"] = process["socket"] or process["tcp"]
     if compose:
@@ -420,6 +424,7 @@ def process_defaults(app: dict, process: dict) -> dict:
         process["drain"] = DRAIN[what]
     if process["route"] is None:
         process["route"] = "/" if process["name"] == "web" and process["serves"] else ""
+    process["routes"] = [route for route in [process["route"], *process["routes"]] if route]
     return process
 
 
@@ -558,9 +563,12 @@ def inspect_processes(app: dict) -> list[str]:
         if app["runtime"] == "compose" and process["name"] in ("db", "redis"):
             found.append(f"{label}: db and redis are the names of the app's own services: take another one")
         found += env_findings(process["env"], f"{label}.env")
+        known = secret_environment(app)
+        found += [f"{label}.secrets: {name} is none of the app's secrets; there are {', '.join(sorted(known))}"
+                  for name in process["secrets"] if name not in known]
     units = [processes.unit_name(app, process, copy) for process in app["processes"] for copy in processes.copies(process)]
     found += [f"processes: two have the unit {unit}" for unit in sorted({unit for unit in units if units.count(unit) > 1})]
-    routes = [process["route"] for process in app["processes"] if process["route"]] + [frontend["route"] for frontend in app["frontends"]]
+    routes = [route for process in app["processes"] for route in process["routes"]] + [frontend["route"] for frontend in app["frontends"]]
     if app["edge"] != "none" and "/" not in routes:
         found.append("processes: none has route: / (a server named web has it by itself)")
     found += [f"routes: {route!r} does not begin with a slash" for route in routes if not route.startswith("/")]
@@ -765,7 +773,7 @@ def variable(app: dict, process: dict) -> str:
 
 def site(app: dict) -> dict:
     """Return one site: its names, where requests and files go."""
-    routed = [process for process in app["processes"] if process["route"]]
+    routed = [process for process in app["processes"] if process["routes"]]
     live = f"{app['root']}/live"
     static = {"url": app["static"]["url"], "folder": f"{live}/static", "pool": f"{app['root']}/static",
               "max_age": app["static"]["max_age"]}
@@ -775,9 +783,9 @@ def site(app: dict) -> dict:
         "root": app["root"], "live": live, "host": app["health"]["host"], "scheme": app["scheme"], "network": app["network"],
         # The brackets make a pattern of it, which may match nothing: there is no such file before the first release.
         "addresses": f"{live}/edge/upstreams[.]conf",
-        "upstreams": [upstream(app, process) for process in app["processes"] if process["route"] or process["listen"]],
-        "routes": [{"path": process["route"], "upstream": f"{app['name']}-{process['name']}", "timeout": process["timeout"],
-                    "websocket": process["websocket"]} for process in routed],
+        "upstreams": [upstream(app, process) for process in app["processes"] if process["routes"] or process["listen"]],
+        "routes": [{"path": route, "upstream": f"{app['name']}-{process['name']}", "timeout": process["timeout"],
+                    "websocket": process["websocket"]} for process in routed for route in process["routes"]],
         "listen": [{"port": process["listen"], "upstream": f"{app['name']}-{process['name']}", "timeout": process["timeout"],
                     "websocket": process["websocket"]} for process in app["processes"] if process["listen"]],
         "frontends": [{"name": frontend["name"], "path": frontend["route"], "folder": f"{live}/frontends/{frontend['name']}",

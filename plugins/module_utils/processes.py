@@ -157,7 +157,7 @@ def group(process: dict) -> str:
 
 def belongs_to(path: str, app: dict) -> str:
     """Return the process that the edge would give ``path`` to: the one with the longest route that it begins with."""
-    routed = [process for process in app["processes"] if process["route"] and path.startswith(process["route"])]
+    routed = [(len(route), process["name"]) for process in app["processes"] for route in process["routes"] if path.startswith(route)]
     if routed:
-        return max(routed, key=lambda process: len(process["route"]))["name"]
+        return max(routed)[1]
     return next((process["name"] for process in app["processes"] if process["serves"]), "")

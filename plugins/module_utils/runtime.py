@@ -33,7 +33,8 @@ class Runtime:
 
     def with_processes(self, wanted: list[dict]) -> Runtime:
         """Return the same runtime for a release whose processes are others."""
-        wanted = [{"serves": process["socket"], "tcp": False, **process} for process in wanted]  # records of before 0.2 do not say
+        # Records of before containers do not say all of it.
+        wanted = [{"serves": process["socket"], "tcp": False, "routes": [process["route"]] * bool(process["route"]), **process} for process in wanted]
         other = type(self)(dict(self.app, processes=wanted), self.shelf, self.secrets)
         other.control, other.neighbours = self.control, self.neighbours
         return other

@@ -83,7 +83,7 @@ def host_rule(names: list[str]) -> str:
 
 def cuts(app: dict) -> list[dict]:
     """Return where paths part: path, the service behind it, and the middlewares that hold there, the strictest first."""
-    targets = {process["route"]: f"{app['name']}-{process['name']}" for process in app["processes"] if process["route"]}
+    targets = {route: f"{app['name']}-{process['name']}" for process in app["processes"] for route in process["routes"]}
     files = [frontend["route"] for frontend in app["frontends"]] + [app[field]["url"] for field in ("static", "media") if app[field]["url"]]
     targets.update(dict.fromkeys(files, f"{app['name']}-files"))
     found = []

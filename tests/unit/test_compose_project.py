@@ -119,6 +119,13 @@ def test_a_later_server_finds_an_earlier_one_of_its_own_release_by_its_name():
     assert services["frontend"]["image"] == "quayside/pos-front:0123"
 
 
+def test_a_process_of_another_image_gets_only_the_secrets_that_it_names():
+    images = [{"name": "app"}, {"name": "front"}]
+    services = project(images=images, processes=[{"name": "web", "command": "gunicorn x"}, {"name": "frontend", "image": "front", "port": 3000},
+                                                 {"name": "node", "image": "front", "port": 3001, "secrets": ["SECRET_KEY"]}])["services"]
+    assert ["SECRET_KEY" in services[name]["environment"] for name in ("web", "frontend", "node", "manage")] == [True, False, True, True]
+
+
 @pytest.mark.proves("1.49")
 def test_limits_are_those_of_the_model_else_those_of_the_host():
     services = project(processes=[{"name": "web", "command": "gunicorn x"}, {"name": "bot", "command": "x", "memory": "1.5G", "cpu": "150%"}])["services"]

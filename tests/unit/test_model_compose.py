@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.quayside.django.plugins.module_utils import model
+from ansible_collections.quayside.django.plugins.module_utils import model, processes
 from samples import SECRETS, loaded, written
 
 COMPOSE = {"runtime": "compose"}
@@ -81,11 +81,20 @@ def test_what_follows_from_a_field(fields, path, value):
     ({**COMPOSE, "registry": {"user": "deployer"}}, "secrets: REGISTRY_PASSWORD is missing (registry.user is given)"),
     ({**COMPOSE, "database": {"engine": "container"}, "secrets": {"SECRET_KEY": "k" * 50}},
      "secrets: DATABASE_PASSWORD is missing (database.engine is container)"),
+    ({"processes": [{**WEB, "secrets": ["NONE"]}]}, "processes[web].secrets: NONE is none of the app's secrets"),
+    ({"processes": [{**WEB, "routes": ["/"]}]}, "processes: two have the route /"),
     ({"frontends": [{"name": "spa", "folder": "dist", "route": "app"}]}, "routes: 'app' does not begin with a slash"),
     ({"frontends": [{"name": "spa", "folder": "dist"}]}, "processes: two have the route /"),
 ])
 def test_what_cannot_work_is_refused(fields, words):
     assert any(words in finding for finding in findings(written(**fields))), findings(written(**fields))
+
+
+def test_a_process_may_serve_several_paths_and_the_health_path_belongs_to_the_nearest():
+    app = loaded(processes=[{**WEB, "route": "/api/", "routes": ["/admin/", "/healthz"]}, {"name": "front", "command": "node s.js", "route": "/"}])
+    assert [(route["path"], route["upstream"]) for route in model.sites([app])[0]["routes"]] == [
+        ("/api/", "pos-web"), ("/admin/", "pos-web"), ("/healthz", "pos-web"), ("/", "pos-front")]
+    assert [processes.belongs_to(path, app) for path in ("/healthz", "/admin/x", "/other")] == ["web", "web", "front"]
 
 
 def test_one_host_has_one_edge():

@@ -211,3 +211,57 @@ def test_a_container_that_hangs_turns_unhealthy_and_status_shows_it(server):
     finally:
         server.inside(f"docker top {WEB} -eo pid | tail -n +2 | xargs kill -CONT")
     server.deploy("v1")
+
+
+@pytest.mark.proves("0.14", "1.17", "4.80")
+def test_rows_and_files_outlive_all_containers(server):
+    book = server.json("/api/books/", data={"title": "Kept", "price": "1.00"})
+    server.inside("echo kept > /opt/bookshop/shared/media/kept.txt && chown bookshop:www-data /opt/bookshop/shared/media/kept.txt")
+    server.deploy("v2")
+    assert book["id"] in [found["id"] for found in server.json("/api/books/")]
+    assert server.get("/media/kept.txt")[2] == b"kept\n"
+    server.deploy("v1")
+
+
+@pytest.mark.proves("1.21", "4.77", "4.78", "4.84", "4.90", "4.93")
+def test_the_database_and_the_cache_of_the_annex_outlive_their_containers_and_work_by_hand(server):
+    services = "cd /srv/annex/services &&"
+    health = inspect(server, "annex-services-db-1")["Config"]["Healthcheck"]
+    assert [health[key] / 1e9 for key in ("Interval", "Timeout")] + [health["Retries"]] == [10, 5, 5]
+    assert "pg_isready -U annex -d annex" in " ".join(health["Test"])
+    assert server.inside(f"{services} docker compose exec -T db psql -U annex -d annex -tAc 'select 1'") == "1"
+    server.inside(f"{services} docker compose exec -T db pg_isready")
+    server.inside(f"{services} docker compose exec -T db psql -U annex -d annex -qc 'create table kept (x int)' -c 'insert into kept values (7)'")
+    server.inside(f"{services} docker compose exec -T redis redis-cli set kept 7; {services} docker compose down -v 2>&1")
+    server.play("site")
+    assert server.inside(f"{services} docker compose exec -T db psql -U annex -d annex -tAc 'select x from kept'") == "7"
+    assert server.inside(f"{services} docker compose exec -T redis redis-cli get kept") == "7"
+    server.until(lambda: server.get("/healthz/", "annex.example.com", tls=True)[0] == 200, 30, "the annex")
+
+
+def test_deploys_never_recreate_the_services(server):
+    look = "docker inspect --format '{{.Id}} {{.State.StartedAt}}' annex-services-db-1 annex-services-redis-1"
+    before = server.inside(look)
+    server.deploy("v2", app="annex")
+    assert server.inside(look) == before
+
+
+@pytest.mark.proves("0.49")
+def test_the_cache_is_in_redis(server):
+    before = int(server.inside("redis-cli -s /run/redis-bookshop/redis.sock info commandstats | grep -E 'cmdstat_(set|get|incr)' | wc -l"))
+    server.get("/")
+    assert before or int(server.inside("redis-cli -s /run/redis-bookshop/redis.sock -n 0 dbsize")) > 0
+
+
+@pytest.mark.proves("0.24")
+def test_a_name_that_is_not_declared_gets_no_answer(server):
+    assert server.get("/", host="nobody.example.com")[0] == 0
+    assert server.get("/healthz/")[0] == 200
+
+
+@pytest.mark.proves("1.19")
+def test_what_docker_kill_has_ended_comes_back(server):
+    pid = inspect(server, WEB)["State"]["Pid"]
+    server.inside(f"docker kill {WEB}")
+    server.until(lambda: inspect(server, WEB)["State"]["Pid"] not in (0, pid), 30, "the container")
+    server.until(lambda: server.get("/healthz/")[0] == 200, 30, "the app")

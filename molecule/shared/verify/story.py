@@ -76,7 +76,7 @@ def test_a_rollback_brings_back_what_was_live_before(day):
     assert day.live["rollback"] == "v3"
 
 
-@pytest.mark.proves("0.35", "1.15")
+@pytest.mark.proves("0.35", "1.15", "0.36", "3.60")
 @pytest.mark.parametrize("version", BAD)
 def test_a_bad_release_fails_with_phase_and_reason(day, version):
     run = day.runs[version]
@@ -144,7 +144,7 @@ def test_hashed_files_of_the_release_before_are_still_served(server, day):
         assert "immutable" in headers["Cache-Control"]
 
 
-@pytest.mark.proves("2.30", "0.03")
+@pytest.mark.proves("2.30", "0.03", "1.02")
 def test_the_ledger_has_every_outcome(server, day):
     lines = server.inside("tail -n 8 /opt/bookshop/ledger.jsonl")
     for word in ("broken", "sick", "badmigration"):

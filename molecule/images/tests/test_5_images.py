@@ -25,7 +25,7 @@ def annex(server, **fields):
     """Return words for a run in which the annex differs."""
     apps = yaml.safe_load((server.inventory / "group_vars" / server.environment / "main.yml").read_text())["django_apps"]
     for name, value in fields.items():
-        apps[1][name] = {**apps[1].get(name, {}), **value} if isinstance(value, dict) else value
+        apps[1][name] = {**apps[1].get(name, {}), **value} if isinstance(value, dict) and name != "secrets" else value
     path = ROOT / ".cache" / f"annex-{server.name}.yml"
     path.write_text(yaml.safe_dump({"django_apps": apps}))
     return ["-e", f"@{path}"]
@@ -89,7 +89,7 @@ def test_a_digest_is_deployed_without_asking_for_a_tag(server, pushed):
      ["the registry refused", "REGISTRY_PASSWORD"]),
     ({"registry": {"server": "", "user": ""}}, "v4", ["without a login", "registry.user"]),
     ({}, "v77", ["there is no image", "bookshop:v77", "was it pushed?"]),
-    ({}, "no such tag", ["is no tag of an image"]),
+    ({}, "v1!", ["is no tag of an image"]),
 ], ids=["wrong password", "no login", "unknown tag", "impossible tag"])
 def test_what_the_registry_does_not_give_changes_nothing(server, fields, version, words):
     settle(server)
@@ -166,15 +166,15 @@ def engine_image(version):
     return next(line.split()[0] for line in found.splitlines() if re.search(rf":app-bookshop-{version}$", line))
 
 
-@pytest.mark.proves("0.05", "0.31", "0.33", "0.16")
+@pytest.mark.proves("0.05", "0.31", "0.33", "0.16", "1.09", "1.51")
 def test_a_folder_of_the_controller_is_built_on_the_server(server, tmp_path):
     folder = tmp_path / "shop"
     subprocess.run([str(ROOT / "examples/bookshop/make-repository"), str(tmp_path / "shop.git")], check=True, stdout=subprocess.DEVNULL)
     subprocess.run(["git", "clone", "-q", "--branch", "v4", str(tmp_path / "shop.git"), str(folder)], check=True, capture_output=True)
     commit = subprocess.run(["git", "rev-parse", "HEAD"], check=True, cwd=folder, capture_output=True, text=True).stdout.strip()
     words = annex(server, source={"folder": str(folder), "version": ""}, images=[{"name": "app"}])
-    run = server.play("deploy", "-e", "django_app=annex", *words)
-    assert "built quayside/annex-app" in run.out
+    server.play("deploy", "-e", "django_app=annex", *words)
+    assert live(server)["images"]["app"]["ref"].startswith("quayside/annex-app:")
     assert live(server)["sha"] == commit
     assert server.json("/healthz/", HOST, tls=True)["version"] == commit
     second = server.play("deploy", "-e", "django_app=annex", *words)
