@@ -24,7 +24,7 @@ def umbrella(app: dict) -> str:
         f"After=docker.service network-online.target postgresql.service redis-server@{name}.service", f"ConditionPathExists={root}/live/units", "",
         "[Service]", "Type=oneshot", "RemainAfterExit=yes", "Restart=on-failure", "RestartSec=5", f"TimeoutStopSec={drain + 10}",
         f"ExecStart=/bin/sh -c 'echo \"live is $$(readlink {root}/live)\"; exec docker start $$(cat {root}/live/units)'",
-        f"ExecStop=/bin/sh -c 'mine=$$({mine}); [ -z \"$$mine\" ] || exec docker stop -t {drain} $$mine'",
+        f"ExecStop=/bin/sh -c 'mine=$$({mine}); [ -z \"$$mine\" ] || exec docker stop $$mine'",
         f"ExecReload=/bin/sh -c 'exec docker restart $$(cat {root}/live/units)'",
         f"SyslogIdentifier={name}", "", "[Install]", "WantedBy=multi-user.target", ""])
 

@@ -450,7 +450,7 @@ class Deploy:
         for frontend in self.app["frontends"]:
             kept = [self.shelf.path(release, "frontends", frontend["name"]) for release in records]
             static_files.prune(f"{self.root}/frontends/{frontend['name']}", kept)
-        self.notes += self.runtime.prune(records)
+        self.notes += self.runtime.prune(records, self.record.get("from", ""))
 
     def write_down(self) -> None:
         """Write down that the release is live, and free the lock."""

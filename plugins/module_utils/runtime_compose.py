@@ -279,7 +279,7 @@ class Compose(Runtime):
         if not wanted:
             return
         drain = max(process["drain"] for process in self.app["processes"]) + 5
-        steps = [f"docker stop -t {drain} {' '.join(wanted)} >/dev/null"]
+        steps = [f"docker stop {' '.join(wanted)} >/dev/null"]
         if everything:
             steps = [OLD_EDGE, *steps, f"docker rm {' '.join(wanted)} >/dev/null"]
         if wait:
@@ -289,15 +289,17 @@ class Compose(Runtime):
 
     def replace(self, old: str, new: str, wanted: list[str]) -> None:
         """Start containers when a release's single processes are gone, in the background."""
-        drain = max(process["drain"] for process in self.app["processes"]) + 5
         gone = [name for name in self.members(old, "singles") if self.known(name)]
-        steps = [f"docker stop -t {drain} {' '.join(gone)}"] * bool(gone) + [f"docker start {' '.join(wanted)}"] * bool(wanted)
+        steps = [f"docker stop {' '.join(gone)}"] * bool(gone) + [f"docker start {' '.join(wanted)}"] * bool(wanted)
         if steps:
             self.background("replace", new, steps)
 
     def revive(self, release: str) -> None:
         """Start all that a release has on this host; what runs goes on."""
-        for name in self.shelf.units(release):
+        units = self.shelf.units(release)
+        if any(not self.known(name) for name in units):
+            host.run(self.compose(release, "up", "--no-start", "--no-deps", "--no-build", "--no-recreate"), check=False)
+        for name in units:
             with contextlib.suppress(EngineError):
                 self.engine.post(f"/containers/{name}/start")
 
@@ -343,9 +345,9 @@ class Compose(Runtime):
             empty = empty + 1 if all(line.split()[1] == "0" for line in lines) else 0
             time.sleep(0.05)
 
-    def prune(self, records: dict) -> list[str]:
-        """Remove containers and images that no kept release needs; return notes."""
-        self.remove_leftovers(records)
+    def prune(self, records: dict, before: str) -> list[str]:
+        """Remove containers and images that no kept release needs; return notes. ``before``: the release that may have to come back."""
+        self.remove_leftovers({self.shelf.live(), max(records, default=""), before})
         repositories = sorted({image["repository"] for image in self.app["images"]})
         needed = {one["ref"]: f"release {release} needs it" for release, record in records.items() for one in record.get("images", {}).values()}
         try:
@@ -355,11 +357,10 @@ class Compose(Runtime):
         notes = [f"warning: the image {one['name']} was not removed: {one['message']}" for one in result["refused"]]
         return notes + ([f"{len(result['removed'])} old images removed"] if result["removed"] else [])
 
-    def remove_leftovers(self, records: dict) -> None:
-        """Remove the stopped containers of releases that are gone or ended."""
+    def remove_leftovers(self, busy: set) -> None:
+        """Remove the stopped containers of all releases but the ``busy`` ones."""
         listed = self.engine.get("/containers/json", all=True, filters={"label": [f"quayside.app={self.app['name']}", "quayside.release"],
                                                                         "status": ["exited", "created", "dead"]})
-        busy = {self.shelf.live(), max(records, default="")}
         for one in listed:
             if one["Labels"]["quayside.release"] not in busy:
                 with contextlib.suppress(EngineError):

@@ -339,7 +339,7 @@ class Systemd(Runtime):
         """Let systemd know that the app runs: its unit starts what ``live`` names, now and at boot."""
         host.systemctl("start", "--no-block", "--", f"{self.app['name']}.service")
 
-    def prune(self, records: dict) -> list[str]:
+    def prune(self, records: dict, _before: str) -> list[str]:
         """Remove what no kept release needs beside its own folder; return notes."""
         used = {os.path.basename(record.get("venv", "")) for record in records.values()}
         for name in os.listdir(f"{self.app['root']}/venvs"):
