@@ -59,3 +59,16 @@ def test_two_images_of_each_repository_are_kept(server):
     for repository in ("bookshop", "trio-frontend"):
         found = server.inside(f"docker images --format '{{{{.Repository}}}} {{{{.ID}}}}' | grep '/{repository} ' | sort -u").splitlines()
         assert 1 <= len(found) <= 2, found
+
+
+@pytest.mark.proves("3.64", "3.15")
+def test_the_health_page_is_public_over_tls(server):
+    assert server.json("/healthz", DOMAIN, tls=True)["status"] == "ok"
+
+
+@pytest.mark.proves("3.21", "3.56", "3.59")
+def test_all_lies_under_one_folder_and_all_containers_run(server):
+    assert server.inside("stat -c '%U %a' /opt/trio /opt/trio/live/compose.yaml") == "root 711\nroot 600"
+    states = server.inside("docker ps --format '{{.Names}} {{.Status}}'")
+    for name in ("-web-1 Up", "-frontend-1 Up", "quayside-edge-traefik-1 Up"):
+        assert name in states
