@@ -220,7 +220,7 @@ def lines(value, depth: int):
     pad = "  " * depth
     items = value.items() if isinstance(value, dict) else ((None, item) for item in value)
     for key, item in items:
-        start = f"{pad}- " if key is None else f"{pad}{scalar(str(key))}:"
+        start = f"{pad}-" if key is None else f"{pad}{scalar(str(key))}:"
         if isinstance(item, list) and all(not isinstance(one, (dict, list)) for one in item):
             yield f"{start} [{', '.join(scalar(one) for one in item)}]"
         elif isinstance(item, dict) and not item:
@@ -233,7 +233,7 @@ def lines(value, depth: int):
             yield start
             yield from lines(item, depth + 1)
         else:
-            yield f"{start} {scalar(item)}".replace("-  ", "- ")
+            yield f"{start} {scalar(item)}"
 
 
 def scalar(value) -> str:

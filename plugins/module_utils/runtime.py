@@ -15,7 +15,17 @@ import os
 import subprocess
 import time
 
-from ansible_collections.quayside.django.plugins.module_utils import celery_control, celery_workers, django_run, host, http_health, model, processes, sizing
+from ansible_collections.quayside.django.plugins.module_utils import (
+    celery_control,
+    celery_workers,
+    django_run,
+    host,
+    http_health,
+    model,
+    processes,
+    releases,
+    sizing,
+)
 
 IN_APP = {"django_run.py": django_run, "celery_control.py": celery_control}
 # Before a reload returns, nginx's old workers have taken connections whose requests are yet to come: those they still send to the old instance.
@@ -134,7 +144,7 @@ class Runtime:
         """
         wanted = [process["name"] for process in self.wanted() if process["tcp"]]
         taken = {port for record in self.shelf.records().values() for port in record.get("ports", {}).values()}
-        start = int(model_hash(f"{self.app['name']} {release}"), 16)
+        start = int(releases.fingerprint([self.app["name"], release])[:8], 16)
         free = (port for port in (PORTS[(start + step) % len(PORTS)] for step in range(len(PORTS))) if port not in taken and host.port_is_free(port))
         return dict(zip(wanted, free))
 
@@ -175,13 +185,6 @@ class ManageProcess:
             self.process.stdin.close()
         self.process.stdout.read()
         self.process.wait()
-
-
-def model_hash(text: str) -> str:
-    """Return eight hex digits of a text's hash."""
-    import hashlib
-
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def source_of(module) -> str:

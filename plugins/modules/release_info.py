@@ -91,6 +91,7 @@ import time
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quayside.django.plugins.module_utils import edges, host, http_health, model, releases
 from ansible_collections.quayside.django.plugins.module_utils.deploy import RUNTIMES
+from ansible_collections.quayside.django.plugins.module_utils.docker_engine import EngineError
 from ansible_collections.quayside.django.plugins.module_utils.lock import Lock
 
 
@@ -115,7 +116,7 @@ def read(app: dict, entries: int) -> dict:
         "healthy": not health, "health": health, "units": states, "lock": Lock(f"{app['root']}/lock").read(), "ledger": shelf.ledger(entries),
         "releases": [{"id": release, "version": found.get("version", ""), "outcome": found.get("outcome", ""), "of": found.get("of", "")}
                      for release, found in sorted(records.items(), reverse=True)],
-        "memory": runtime.memory(), "disk_free": disk.f_bavail * disk.f_frsize if disk else 0,
+        "memory": runtime.memory() if live else 0, "disk_free": disk.f_bavail * disk.f_frsize if disk else 0,
     }
 
 
@@ -151,7 +152,7 @@ def main() -> None:
     app = module.params["app"]
     try:
         state = read(app, module.params["entries"])
-    except host.PhaseError as error:
+    except (host.PhaseError, EngineError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, text=text(app, state), **state)
 

@@ -136,6 +136,7 @@ def test_limits_are_those_of_the_model_else_those_of_the_host():
 @pytest.mark.parametrize("value", [
     "plain", "", "yes", "NULL", "1.5", "0x1F", "a: b", "a #b", "- x", "'single'", '"double"', "back\\slash", "tab\there", "ünïcode ☃ 🙂", "{a: b}", "[x]",
     "*anchor",
+    "a -  b",
     "&anchor", "!tag", "%directive", "@at", "`tick`", "  spaces  ", "1_000", "12:30:45", "2026-11-21", "~", "=", "<<", "null", "on", "No", "|", ">", "?",
 ])
 def test_a_text_stays_the_same_text_in_yaml(value):
