@@ -232,10 +232,12 @@ def test_the_database_and_the_cache_of_the_annex_outlive_their_containers_and_wo
     assert server.inside(f"{services} docker compose exec -T db psql -U annex -d annex -tAc 'select 1'") == "1"
     server.inside(f"{services} docker compose exec -T db pg_isready")
     server.inside(f"{services} docker compose exec -T db psql -U annex -d annex -qc 'create table kept (x int)' -c 'insert into kept values (7)'")
-    server.inside(f"{services} docker compose exec -T redis redis-cli set kept 7; {services} docker compose down -v 2>&1")
+    redis = f"docker compose exec -T -e REDISCLI_AUTH={server.local['vault_annex']['REDIS_PASSWORD']} redis redis-cli"
+    assert "NOAUTH" in server.inside(f"{services} docker compose exec -T redis redis-cli get kept 2>&1")
+    server.inside(f"{services} {redis} set kept 7 && docker compose down -v 2>&1")
     server.play("site")
     assert server.inside(f"{services} docker compose exec -T db psql -U annex -d annex -tAc 'select x from kept'") == "7"
-    assert server.inside(f"{services} docker compose exec -T redis redis-cli get kept") == "7"
+    assert server.inside(f"{services} {redis} get kept") == "7"
     server.until(lambda: server.get("/healthz/", "annex.example.com", tls=True)[0] == 200, 30, "the annex")
 
 
