@@ -1,6 +1,6 @@
 # `make` lists what there is. The work is done by scripts/, which can be called by themselves.
 .DEFAULT_GOAL := help
-.PHONY: help setup lab demo demo-clean example test test-all bench lint unit
+.PHONY: help setup lab demo demo-clean example test test-all audit bench lint unit
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ test: ## lint, unit tests and scenarios
 
 test-all: ## the same, and what is slow
 	@scripts/test --all
+
+audit: ## what lynis, ssh-audit, gixy, testssl and systemd say of two servers; prints a table
+	@scripts/audit
 
 bench: ## measures deploys against a shell script's; prints a table
 	@scripts/bench

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import glob
 import grp
 import os
 import pwd
@@ -64,6 +65,16 @@ def write(path, state):
 
 def _number(lookup, name):
     return int(name) if name.isdigit() else lookup(name)[2]
+
+
+def stricter(now, most):
+    """A mode without the rights that `most` does not have; both are int."""
+    return now & (most | 0o7000)
+
+
+def existing(pattern):
+    """The files and folders that a path or a pattern of the shell names, without links."""
+    return [path for path in glob.glob(pattern) if not os.path.islink(path)]
 
 
 def diff(path, before, after):

@@ -26,7 +26,7 @@ def umbrella(app: dict) -> str:
         f"ExecStart=/bin/sh -c 'echo \"live is $$(readlink {root}/live)\"; exec docker start $$(cat {root}/live/units)'",
         f"ExecStop=/bin/sh -c 'mine=$$({mine}); [ -z \"$$mine\" ] || exec docker stop $$mine'",
         f"ExecReload=/bin/sh -c 'exec docker restart $$(cat {root}/live/units)'",
-        f"SyslogIdentifier={name}", "", "[Install]", "WantedBy=multi-user.target", ""])
+        f"SyslogIdentifier={name}", *units.messenger(), "", "[Install]", "WantedBy=multi-user.target", ""])
 
 
 def keeper(app: dict) -> str:
@@ -39,7 +39,7 @@ def keeper(app: dict) -> str:
         f"ConditionFileNotEmpty=!{root}/lock", "",
         "[Service]", "Type=oneshot", "LogLevelMax=notice", f"SyslogIdentifier={name}",
         f"ExecStart=/bin/sh -c '{look} | while read -r name state code; do case \"$$state $$code\" in \"exited 0\"|\"exited 143\"|running*|restarting*) ;; "
-        "*) echo \"<5>$$name was gone ($$state $$code), it is started again\"; docker start \"$$name\" >/dev/null;; esac; done'", ""])
+        "*) echo \"<5>$$name was gone ($$state $$code), it is started again\"; docker start \"$$name\" >/dev/null;; esac; done'", *units.messenger(), ""])
 
 
 def timer(app: dict) -> str:
@@ -54,7 +54,8 @@ def pruner(app: dict) -> str:
     lib = f"{app['root']}/lib"
     return "\n".join([
         units.mark(app), "[Unit]", f"Description={app['name']}: images that no kept release needs are removed", "After=docker.service", "",
-        "[Service]", "Type=oneshot", f"SyslogIdentifier={app['name']}", f"ExecStart=/usr/bin/python3 {lib}/image_prune.py {lib}/images.json", ""])
+        "[Service]", "Type=oneshot", f"SyslogIdentifier={app['name']}", f"ExecStart=/usr/bin/python3 {lib}/image_prune.py {lib}/images.json",
+        *units.messenger(app["root"]), ""])
 
 
 def pruner_timer(app: dict) -> str:

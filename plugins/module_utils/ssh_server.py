@@ -13,6 +13,15 @@ OWN = FOLDER + "/00-quayside.conf"
 SOCKET = "/etc/systemd/system/ssh.socket.d/quayside.conf"
 INCLUDE = "Include %s/*.conf" % FOLDER
 HEAD = "# Written by quayside.django. The next run puts changes here back.\n"
+MODULI = "/etc/ssh/moduli"
+# A file of our own, since dpkg asks about a changed one of its own, and unattended upgrades pass such a package over.
+OWN_MODULI = "/etc/ssh/moduli.quayside"
+ED25519 = "/etc/ssh/ssh_host_ed25519_key"
+RSA = "/etc/ssh/ssh_host_rsa_key"
+# Beside Debian's of 3072 bits, so that a change that is taken back finds the old one. cloud-init removes ssh_host_* on copies of a server.
+OWN_RSA = "/etc/ssh/ssh_host_rsa4096_key"
+RSA_BITS = 4096
+MODULI_BITS = 3071
 
 # The keywords whose values are names of algorithms, and how `ssh -Q` calls them.
 ALGORITHMS = {
@@ -22,6 +31,14 @@ ALGORITHMS = {
     "hostkeyalgorithms": "HostKeyAlgorithms",
     "pubkeyacceptedalgorithms": "PubkeyAcceptedAlgorithms",
 }
+# Which key exchanges nobody can record today and read with a quantum computer later. OpenSSH has the first since 9.9.
+_SAFE_KEX = ["mlkem768x25519-sha256", "sntrup761x25519-sha512", "sntrup761x25519-sha512@openssh.com"]
+_OLD_KEX = ["curve25519-sha256", "curve25519-sha256@libssh.org", "diffie-hellman-group16-sha512", "diffie-hellman-group18-sha512",
+            "diffie-hellman-group-exchange-sha256"]
+_CIPHERS = ["chacha20-poly1305@openssh.com", "aes256-gcm@openssh.com", "aes256-ctr", "aes192-ctr", "aes128-gcm@openssh.com", "aes128-ctr"]
+_MACS = ["hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com", "umac-128-etm@openssh.com"]
+# Keywords that older servers do not know, with the version that brought them.
+NEWER = {"persourcepenaltyexemptlist": (9, 8)}
 _PORT = re.compile(r"^[ \t]*Port[ \t=]+\"?(\d+)\"?[ \t]*(?:#.*)?$", re.I)
 _ADDRESS = re.compile(r"^[ \t]*ListenAddress[ \t=]+(?:\[[^\]]+\]|[^\s:]+):(\d+)", re.I)
 _INCLUDE = re.compile(r"^[ \t]*Include[ \t=]+.*/etc/ssh/sshd_config\.d/\*\.conf", re.I)
@@ -38,6 +55,54 @@ def value(setting):
     if isinstance(setting, bool):
         return "yes" if setting else "no"
     return str(setting)
+
+
+def algorithms(profile, kex):
+    """The lists of algorithms, in the order of ssh-audit's policies for Debian 12 and 13.
+
+    :param profile: strict, compatible (newer servers take what clients before OpenSSH 9.0 know, too) or distribution (no lists)
+    :param kex: the key exchanges that the server knows, set of str
+    :returns: dict of keyword to list
+    """
+    if profile == "distribution":
+        return {}
+    new = _SAFE_KEX[0] in kex
+    exchanges = _SAFE_KEX if new and profile == "strict" else _SAFE_KEX + _OLD_KEX
+    macs = [_MACS[1], _MACS[0], _MACS[2]] if new else _MACS
+    return {"KexAlgorithms": [name for name in exchanges if name in kex], "Ciphers": list(_CIPHERS), "MACs": list(macs)}
+
+
+def host_keys(profile, rsa_bits):
+    """The settings that name the keys of the host, the best first and no ECDSA.
+
+    :param rsa_bits: the bits of the key RSA, 0 without one
+    """
+    if profile == "distribution":
+        return {}
+    return {"HostKey": [ED25519, RSA if rsa_bits >= RSA_BITS else OWN_RSA]}
+
+
+def large_moduli(text):
+    """The lines of a moduli file of at least MODULI_BITS; the bits are the fifth word."""
+    return "".join(line + "\n" for line in text.splitlines()
+                   if len(line.split()) == 7 and line.split()[4].isdigit() and int(line.split()[4]) >= MODULI_BITS)
+
+
+def version(text):
+    """The version in what `ssh -V` says, as a tuple of two int; (0, 0) when there is none."""
+    found = re.search(r"OpenSSH_(\d+)\.(\d+)", text)
+    return (int(found.group(1)), int(found.group(2))) if found else (0, 0)
+
+
+def completed(settings, more, have):
+    """Settings with those of `more` that they do not name, without those that this server is too old for.
+
+    :param settings: what the user declared, dict
+    :param have: the version of the server, see version
+    """
+    named = {keyword.lower() for keyword in settings}
+    both = {**{keyword: value for keyword, value in more.items() if keyword.lower() not in named}, **settings}
+    return {keyword: setting for keyword, setting in both.items() if NEWER.get(keyword.lower(), have) <= have}
 
 
 def lines_of(settings, known):
@@ -101,7 +166,7 @@ def socket_text(ports):
     return HEAD + "[Socket]\nListenStream=\n" + "".join("ListenStream=%d\n" % port for port in ports)
 
 
-def wanted(files, step, ports, listening, settings, known, socket_file):
+def wanted(files, step, ports, listening, settings, known, socket_file, moduli=""):
     """The files as the step wants them.
 
     :param files: dict of path to text of the main file and those in the folder
@@ -111,6 +176,7 @@ def wanted(files, step, ports, listening, settings, known, socket_file):
     :param settings: see lines_of
     :param known: see lines_of
     :param socket_file: whether ssh.socket listens and does not follow sshd's files
+    :param moduli: the text of the own moduli file, empty for none
     :returns: dict of path to text with only the paths that are to be looked at
     """
     if step == "open":
@@ -124,7 +190,9 @@ def wanted(files, step, ports, listening, settings, known, socket_file):
         union = ports
         result = {path: without_ports(text) for path, text in files.items() if path != OWN}
         result[MAIN] = with_include(result.get(MAIN, ""))
-        result[OWN] = closed(ports, settings, known)
+        result[OWN] = closed(ports, dict(settings, ModuliFile=OWN_MODULI) if moduli else settings, known)
+        if moduli:
+            result[OWN_MODULI] = moduli
     if socket_file:
         result[SOCKET] = socket_text(union)
     return result

@@ -25,11 +25,30 @@ SANDBOX = [
     ("RestrictSUIDSGID", "yes"), ("LockPersonality", "yes"), ("MemoryDenyWriteExecute", "yes"), ("RemoveIPC", "yes"),
     ("KeyringMode", "private"), ("SystemCallArchitectures", "native"), ("SystemCallFilter", "@system-service"),
     ("SystemCallFilter", "~@privileged @resources"), ("SystemCallFilter", "@chown"), ("SystemCallErrorNumber", "EPERM"),
+    # Secrets are in the memory of a process, and an image of it would lie in its folder.
+    ("LimitCORE", "0"),
+]
+
+# For units of ours that run as root and only tell systemd or Docker what to do, over a socket of this host.
+MESSENGER = [
+    ("NoNewPrivileges", "yes"), ("CapabilityBoundingSet", ""), ("ProtectSystem", "strict"), ("ProtectHome", "yes"), ("PrivateTmp", "yes"),
+    ("PrivateDevices", "yes"), ("PrivateNetwork", "yes"), ("IPAddressDeny", "any"), ("ProtectHostname", "yes"), ("ProtectClock", "yes"),
+    ("ProtectKernelTunables", "yes"), ("ProtectKernelModules", "yes"), ("ProtectKernelLogs", "yes"), ("ProtectControlGroups", "yes"),
+    ("ProtectProc", "invisible"), ("ProcSubset", "pid"), ("RestrictAddressFamilies", "AF_UNIX"), ("RestrictNamespaces", "yes"),
+    ("RestrictRealtime", "yes"), ("RestrictSUIDSGID", "yes"), ("LockPersonality", "yes"), ("MemoryDenyWriteExecute", "yes"),
+    ("KeyringMode", "private"), ("SystemCallArchitectures", "native"), ("SystemCallFilter", "@system-service"),
+    ("SystemCallFilter", "~@privileged"), ("SystemCallErrorNumber", "EPERM"), ("UMask", "0077"), ("LimitCORE", "0"),
 ]
 
 
 # Programs that compile while they run, into memory that is written and then executed.
 COMPILES = {"node", "npm", "npx", "pnpm", "yarn", "bun", "deno", "java", "pypy", "pypy3", "luajit"}
+
+
+def messenger(writable: str = "", sees_processes: bool = False) -> list[str]:
+    """Return the directives of the sandbox of a unit that only sends messages, with a folder that may be written to."""
+    hiding = ("ProtectProc", "ProcSubset") if sees_processes else ()
+    return [f"{name}={value}" for name, value in MESSENGER if name not in hiding] + ([f"ReadWritePaths={writable}"] if writable else [])
 
 
 def sandbox(app: dict, writable: list[str], command: str = "") -> list[str]:
@@ -80,7 +99,7 @@ def umbrella(app: dict) -> str:
         f"ExecStart=/bin/sh -c 'echo \"live is $$(readlink {root}/live)\"; exec systemctl start -- $$(cat {root}/live/units)'",
         f"ExecStop=/bin/systemctl stop -- {slice_name(app)}",
         f"ExecReload=/bin/sh -c 'exec systemctl restart -- $$(cat {root}/live/units)'",
-        f"SyslogIdentifier={app['name']}", "", "[Install]", "WantedBy=multi-user.target", ""])
+        f"SyslogIdentifier={app['name']}", *messenger(), "", "[Install]", "WantedBy=multi-user.target", ""])
 
 
 def template_names(app: dict) -> list[str]:

@@ -62,6 +62,20 @@ options:
     type: list
     elements: list
     default: []
+  modes:
+    description: Paths that lose the rights which their mode does not have. What is not there, and what is stricter already, is left alone.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: A path, or a pattern of the shell for several. Links are passed over.
+        type: path
+        required: true
+      mode:
+        description: The most that it may have, as a quoted octal number.
+        type: str
+        required: true
   units:
     description: Units of systemd that run and start at boot.
     type: list
@@ -101,6 +115,7 @@ units:
 
 import os
 import shlex
+import stat
 import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
@@ -138,6 +153,18 @@ def units_off(module, units):
     return commands, list(dict.fromkeys(enable + start))
 
 
+def loose(module):
+    """The paths with rights to lose, list of (path, mode now, mode then)."""
+    found = {}
+    for entry in module.params["modes"]:
+        for path in config_files.existing(entry["path"]):
+            now = found.get(path, (0, stat.S_IMODE(os.lstat(path).st_mode)))[1]
+            then = config_files.stricter(now, int(entry["mode"], 8))
+            if then != now:
+                found[path] = (now, then)
+    return [(path, now, then) for path, (now, then) in sorted(found.items())]
+
+
 def main():
     file_spec = {
         "path": {"type": "path", "required": True},
@@ -153,6 +180,8 @@ def main():
         argument_spec={
             "files": {"type": "list", "elements": "dict", "default": [], "options": file_spec},
             "apply": {"type": "list", "elements": "list", "default": []},
+            "modes": {"type": "list", "elements": "dict", "default": [],
+                      "options": {"path": {"type": "path", "required": True}, "mode": {"type": "str", "required": True}}},
             "units": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
@@ -170,9 +199,13 @@ def main():
         hidden = [state._replace(content=b"(secret)\n") if file["secret"] and state.content else state for state in (before, after)]
         diffs.append(config_files.diff(file["path"], *hidden))
 
-    result = {"changed_files": [path for path, _before, _after in todo], "diff": diffs}
+    strict = loose(module)
+    diffs += [{"before": "%04o\n" % now, "after": "%04o\n" % then, "before_header": path, "after_header": path} for path, now, then in strict]
+    result = {"changed_files": [path for path, _before, _after in todo] + [path for path, _now, _then in strict], "diff": diffs}
     if not module.check_mode:
         run(module, todo, result)
+        for path, _now, then in strict:
+            os.chmod(path, then)
     commands, result["units"] = units_off(module, module.params["units"])
     if result["units"]:
         diffs.append({"before": "", "after": "".join("%s is on\n" % unit for unit in result["units"]), "after_header": "units"})
@@ -182,7 +215,7 @@ def main():
             if rc:
                 module.fail_json(msg="%s failed: %s. Next: systemctl status %s" % (
                     shlex.join(command), (err or out).strip(), " ".join(result["units"])), **result)
-    module.exit_json(changed=bool(todo or result["units"]), **result)
+    module.exit_json(changed=bool(result["changed_files"] or result["units"]), **result)
 
 
 def run(module, todo, result):

@@ -37,6 +37,23 @@ options:
         this host knows. Any other list becomes a line for each element.
     type: dict
     default: {}
+  algorithms:
+    description:
+      - V(strict) takes the lists of ssh-audit's hardening guides in their order, a host key of Ed25519 and one of RSA with 4096 bits (made
+        where there is none; the old one stays beside it), no ECDSA, and no groups below 3072 bits. Servers that know ML-KEM (OpenSSH 9.9,
+        Debian 13) then take post-quantum key exchanges only, which every client since OpenSSH 9.0 has.
+      - V(compatible) lets older clients in there too. V(distribution) leaves all of it to the distribution.
+      - What O(settings) names wins.
+    type: str
+    choices: [strict, compatible, distribution]
+    default: distribution
+  friends:
+    description:
+      - Addresses and networks that a server which punishes addresses (C(PerSourcePenalties), OpenSSH 9.8) spares. The one that Ansible
+        comes from is among them by itself.
+    type: list
+    elements: str
+    default: []
   patience:
     description: Seconds after which the host takes the step back by itself.
     type: int
@@ -121,10 +138,10 @@ class Host:
     """The SSH server as it is now."""
 
     def __init__(self):
-        paths = [ssh_server.MAIN] + sorted(glob.glob(ssh_server.FOLDER + "/*.conf")) + [ssh_server.SOCKET]
+        paths = [ssh_server.MAIN] + sorted(glob.glob(ssh_server.FOLDER + "/*.conf")) + [ssh_server.SOCKET, ssh_server.OWN_MODULI]
         self.states = {path: config_files.read(path) for path in paths}
         self.files = {path: state.content.decode("utf-8", "surrogateescape") for path, state in self.states.items()
-                      if state.content is not None and path != ssh_server.SOCKET}
+                      if state.content is not None and path not in (ssh_server.SOCKET, ssh_server.OWN_MODULI)}
         shown = out_of("systemctl", "show", "-p", "ActiveState,Listen", "ssh.socket")
         self.by_socket = "ActiveState=active" in shown
         self.socket_file = self.by_socket and not os.path.exists(GENERATOR)
@@ -164,13 +181,44 @@ def known_algorithms(settings):
             for keyword in settings if keyword.lower() in ssh_server.ALGORITHMS}
 
 
+def completed(params, client):
+    """The settings of the end with the lists of algorithms and the host keys, and the text of the own moduli file."""
+    profile = params["algorithms"]
+    more = ssh_server.algorithms(profile, set(out_of("ssh", "-Q", "kex").split()))
+    bits = re.match(r"\d+", out_of("ssh-keygen", "-l", "-f", ssh_server.RSA + ".pub"))
+    more.update(ssh_server.host_keys(profile, int(bits.group()) if bits else 0))
+    friends = ([client] if client else []) + params["friends"]
+    if friends:
+        more["PerSourcePenaltyExemptList"] = ",".join(dict.fromkeys(friends))
+    said = subprocess.run(["ssh", "-V"], capture_output=True, text=True, check=False)
+    settings = ssh_server.completed(params["settings"], more, ssh_server.version(said.stderr + said.stdout))
+    moduli = ""
+    exchanges = settings.get("KexAlgorithms") or []
+    if profile != "distribution" and "diffie-hellman-group-exchange-sha256" in exchanges and os.path.exists(ssh_server.MODULI):
+        with open(ssh_server.MODULI) as file:
+            moduli = ssh_server.large_moduli(file.read())
+    return settings, moduli
+
+
+def missing_keys(settings):
+    """The paths of host keys that are to be made: those that are named here, not those of a user."""
+    return [path for path in (ssh_server.ED25519, ssh_server.OWN_RSA)
+            if path in (settings.get("HostKey") or []) and not os.path.exists(path)]
+
+
+def make_keys(paths):
+    for path in paths:
+        kind = ["-t", "ed25519"] if path == ssh_server.ED25519 else ["-t", "rsa", "-b", str(ssh_server.RSA_BITS)]
+        checked("ssh-keygen", "-q", *kind, "-N", "", "-C", "root@" + os.uname().nodename, "-f", path)
+
+
 def test_config(host, changes):
     """sshd -t for the files as they would be, in a folder of their own."""
     os.makedirs("/run/sshd", 0o755, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="quayside-sshd-") as folder:
         texts = dict(host.files)
         texts.update({path: after.content.decode("utf-8", "surrogateescape") for path, (_before, after) in changes.items()
-                      if path != ssh_server.SOCKET})
+                      if path not in (ssh_server.SOCKET, ssh_server.OWN_MODULI)})
         os.mkdir(folder + "/d")
         for path, text in texts.items():
             name = "/main" if path == ssh_server.MAIN else "/d/" + os.path.basename(path)
@@ -180,7 +228,7 @@ def test_config(host, changes):
         if done.returncode:
             why = done.stderr.strip().replace(folder + "/d/", ssh_server.FOLDER + "/").replace(folder + "/main", ssh_server.MAIN)
             raise Refused("sshd refuses the new configuration, nothing was changed and the old server goes on. sshd -t says: %s. "
-                          "Next: look at base_ssh_settings" % why)
+                          "Next: look at base_ssh_settings, or at the file that it names" % why)
 
 
 def apply(host):
@@ -283,6 +331,8 @@ def main():
             "ports": {"type": "list", "elements": "int", "default": [22]},
             "settings": {"type": "dict", "default": {}},
             "patience": {"type": "int", "default": 120},
+            "algorithms": {"type": "str", "choices": ["strict", "compatible", "distribution"], "default": "distribution"},
+            "friends": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )
@@ -300,25 +350,30 @@ def main():
             else:
                 restore()
             host.look()
-        final = ssh_server.wanted(host.files, "close", params["ports"], host.listening, params["settings"],
-                                  known_algorithms(params["settings"]), host.socket_file)
-        changes = host.changes(final)
+        client = ssh_session.find().client
+        settings, moduli = completed(params, client)
+        final = ssh_server.wanted(host.files, "close", params["ports"], host.listening, settings, known_algorithms(settings),
+                                  host.socket_file, moduli)
+        changes, keys = host.changes(final), missing_keys(settings)
         same_ports = set(host.listening) == set(params["ports"])
         result = {
             "open_needed": host.armed or not set(params["ports"]) <= set(host.listening),
-            "close_needed": host.armed or bool(changes) or not same_ports,
+            "close_needed": host.armed or bool(changes) or bool(keys) or not same_ports,
             "listening": host.listening,
-            "client": ssh_session.find().client,
+            "client": client,
         }
         result["changed"] = result["close_needed"]
         if step == "look":
-            result["diff"] = [config_files.diff(path, before, after) for path, (before, after) in sorted(changes.items())]
+            result["diff"] = [config_files.diff(path, before, after) for path, (before, after) in sorted(changes.items())
+                              if path != ssh_server.OWN_MODULI]
+            result["diff"] += [{"before": "", "after": "made\n", "after_header": path} for path in keys + sorted(
+                set(changes) & {ssh_server.OWN_MODULI})]
             if not same_ports:
                 result["diff"].append({"before": "%s\n" % host.listening, "after": "%s\n" % params["ports"],
                                        "before_header": "sshd listens on", "after_header": "sshd listens on"})
             refuse_taken(host, params["ports"])
-            if changes:
-                test_config(host, changes)
+            # Also without a change of ours: with a file that somebody broke, sshd would not come back from the next reboot.
+            test_config(host, changes)
         elif step == "open":
             if result["open_needed"] and not module.check_mode:
                 changes = host.changes(ssh_server.wanted(host.files, "open", params["ports"], host.listening, {}, {},
@@ -326,6 +381,7 @@ def main():
                 change(host, step, params, changes)
         elif step == "close":
             if result["close_needed"] and not module.check_mode:
+                make_keys(keys)
                 change(host, step, params, changes)
         else:
             result["changed"] = step == "restore"

@@ -57,3 +57,14 @@ def test_diff_names_mode_and_owner():
 )
 def test_repairs(shown, expected):
     assert config_files.repairs(["a"], shown) == expected
+
+
+@pytest.mark.parametrize(("now", "most", "then"), [(0o755, 0o700, 0o700), (0o600, 0o644, 0o600), (0o2755, 0o750, 0o2750), (0o777, 0o755, 0o755)])
+def test_a_mode_only_loses_rights(now, most, then):
+    assert config_files.stricter(now, most) == then
+
+
+def test_links_are_no_files_of_a_pattern(tmp_path):
+    (tmp_path / "one").write_text("")
+    (tmp_path / "two").symlink_to(tmp_path / "one")
+    assert config_files.existing(f"{tmp_path}/*") == [f"{tmp_path}/one"]

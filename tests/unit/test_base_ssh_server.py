@@ -108,3 +108,60 @@ def test_listeners_without_ss():
 
 def test_socket_ports():
     assert ssh_server.socket_ports("Listen=[::]:22 (Stream)\nListen=0.0.0.0:7822 (Stream)\nActiveState=active\n") == {22, 7822}
+
+
+# What ssh-audit 3.9 asks of Debian 12 (version 3) and Debian 13 (version 1), read there; the kex-strict and ext-info of its lists are sshd's own.
+ASKED = {
+    "Hardened Debian 12 (version 3)": {"kex-strict-s-v00@openssh.com"}, "Hardened Debian 13 (version 1)": {"kex-strict-s-v00@openssh.com", "ext-info-s"},
+}
+KNOWN_12 = set(ssh_server._SAFE_KEX[1:] + ssh_server._OLD_KEX) | {"ecdh-sha2-nistp256", "diffie-hellman-group14-sha256"}
+KNOWN_13 = KNOWN_12 | {"mlkem768x25519-sha256"}
+
+
+@pytest.mark.parametrize(("policy", "known"), [("Hardened Debian 12 (version 3)", KNOWN_12), ("Hardened Debian 13 (version 1)", KNOWN_13)])
+def test_the_lists_are_those_of_the_policies_in_their_order(policy, known):
+    policies = pytest.importorskip("ssh_audit.builtin_policies").BUILTIN_POLICIES[policy]
+    found = ssh_server.algorithms("strict", known)
+    assert found["KexAlgorithms"] == [name for name in policies["kex"] if name not in ASKED[policy]]
+    assert found["Ciphers"] == policies["ciphers"]
+    assert found["MACs"] == policies["macs"]
+
+
+def test_compatible_lets_older_clients_in():
+    assert set(ssh_server.algorithms("compatible", KNOWN_13)["KexAlgorithms"]) == KNOWN_13 - {"ecdh-sha2-nistp256", "diffie-hellman-group14-sha256"}
+
+
+def test_the_distribution_may_keep_its_lists_and_keys():
+    assert ssh_server.algorithms("distribution", KNOWN_13) == {}
+    assert ssh_server.host_keys("distribution", 3072) == {}
+
+
+@pytest.mark.parametrize(("bits", "path"), [(4096, ssh_server.RSA), (3072, ssh_server.OWN_RSA), (0, ssh_server.OWN_RSA)])
+def test_a_key_of_rsa_that_is_large_enough_stays(bits, path):
+    assert ssh_server.host_keys("strict", bits) == {"HostKey": [ssh_server.ED25519, path]}
+
+
+def test_small_groups_are_left_out():
+    text = "# Time Type Tests Tries Size Generator Modulus\n2020 2 6 100 2047 5 AB\n2020 2 6 100 3071 2 CD\n2020 2 6 100 4095 2 EF\n"
+    assert ssh_server.large_moduli(text) == "2020 2 6 100 3071 2 CD\n2020 2 6 100 4095 2 EF\n"
+
+
+def test_the_own_moduli_are_named():
+    found = wanted("close", {MAIN: STOCK}, [22], [22])
+    assert ssh_server.OWN_MODULI not in found
+    found = ssh_server.wanted({MAIN: STOCK}, "close", [22], [22], {}, {}, False, "2020 2 6 100 3071 2 CD\n")
+    assert "ModuliFile /etc/ssh/moduli.quayside\n" in found[OWN]
+    assert found[ssh_server.OWN_MODULI] == "2020 2 6 100 3071 2 CD\n"
+
+
+@pytest.mark.parametrize(("said", "version"), [("OpenSSH_9.2p1 Debian-2+deb12u6, OpenSSL 3.0.19", (9, 2)), ("OpenSSH_10.0p2 Debian-7", (10, 0)), ("", (0, 0))])
+def test_version(said, version):
+    assert ssh_server.version(said) == version
+
+
+@pytest.mark.parametrize(("have", "keywords"), [((9, 2), ["macs", "HostKey"]), ((9, 8), ["macs", "HostKey", "PerSourcePenaltyExemptList"])])
+def test_what_the_user_names_wins_and_what_a_server_is_too_old_for_is_left_out(have, keywords):
+    more = {"MACs": ["a"], "HostKey": ["k"], "PerSourcePenaltyExemptList": "192.0.2.1"}
+    found = ssh_server.completed({"macs": ["b"]}, more, have)
+    assert sorted(found) == sorted(keywords)
+    assert found["macs"] == ["b"]

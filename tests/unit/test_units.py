@@ -188,3 +188,14 @@ def test_what_compiles_while_it_runs_may_execute_what_it_wrote(command, denied):
     text = units.files(loaded(processes=[{"name": "web", "command": "gunicorn pos.wsgi"}, {"name": "other", "command": command, "port": 1, "route": "/x/"}]))[
         "pos-other@.service"]
     assert ("MemoryDenyWriteExecute=yes" in text) is denied
+
+
+def test_the_unit_of_the_whole_app_may_only_send_messages():
+    found = parsed(units.umbrella(shop()))
+    assert (found["CapabilityBoundingSet"], found["RestrictAddressFamilies"], found["ProtectSystem"]) == ([""], ["AF_UNIX"], ["strict"])
+    assert "ReadWritePaths" not in found
+
+
+def test_a_messenger_that_looks_at_processes_sees_them():
+    assert {"ProtectProc=invisible", "ProcSubset=pid"} - set(units.messenger(sees_processes=True)) == {"ProtectProc=invisible", "ProcSubset=pid"}
+    assert "ReadWritePaths=/opt/shop" in units.messenger("/opt/shop")
