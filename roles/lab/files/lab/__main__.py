@@ -53,6 +53,11 @@ class Job:
         found = network.addresses(self.lab, self.containers)
         return {one.name: found[one.container] for one in self.servers if one.container in found}
 
+    def addresses6(self):
+        """:returns: {name: IPv6 address} of the servers that are there and have one."""
+        found = network.addresses6(self.lab, self.containers)
+        return {one.name: found[one.container] for one in self.servers if one.container in found}
+
     def neighbours(self):
         """:returns: {name: address} of all servers of the environment, those of this request first."""
         found = network.addresses(self.lab, self.containers)
@@ -80,6 +85,7 @@ class Job:
         addresses, direct = self.addresses(), self.reach() == "direct"
         return {
             "addresses": addresses,
+            "addresses6": self.addresses6(),
             "git": network.addresses(self.lab, self.containers).get(self.lab.git, ""),
             "urls": {name: self.url(name, address, direct) for name, address in addresses.items()},
             "domains": {name: [address] if direct else [address, "127.0.0.1"] for name, address in addresses.items()},
@@ -170,10 +176,11 @@ class Job:
         others = [address for name, address in there.items() if name not in {one.container for one in self.servers}]
         addresses = network.assign([one.name for one in self.servers], self.addresses(), others, subnet)
         absent, stopped, reach = self.absent(), self.stopped(), self.reach()
+        six = network.subnets(self.lab).get(6)
 
         def bring(server):
             if server in absent:
-                server.create(addresses[server.name], reach == "proxy")
+                server.create(addresses[server.name], reach == "proxy", network.six_address(addresses[server.name], six) if six else "")
             elif server in stopped:
                 hang_up(self.lab, self.environment, server.name)
                 server.start()

@@ -39,22 +39,45 @@ def assign(names, kept, taken, subnet):
         raise LabError(f"No address is left in {subnet}. Type: ansible-playbook playbooks/lab.yml -e lab_state=absent") from None
 
 
+def six_of(lab_id):
+    """:returns: the IPv6 network of a checkout, private (RFC 4193) so that programs with both ways out still take IPv4."""
+    return ipaddress.ip_network(f"fd51:{lab_id[:4]}:{lab_id[4:8]}::/64")
+
+
+def six_address(address, six):
+    """:returns: the IPv6 address of the server that has an IPv4 address: its last number, beyond those that the engine gives out by itself."""
+    return str(six[0x10000 + int(ipaddress.ip_address(address)) % 256])
+
+
+def subnets(lab):
+    """:returns: {4: the network's IPv4 subnet, 6: its IPv6 one}, each where it is there."""
+    found = docker("network", "inspect", "--format", "{{range .IPAM.Config}}{{.Subnet}} {{end}}", lab.network, check=False)
+    return {one.version: one for one in map(ipaddress.ip_network, (found or "").split())}
+
+
 def subnet(lab):
     """:returns: the network's subnet, or None while it is not there."""
-    found = docker("network", "inspect", "--format", "{{(index .IPAM.Config 0).Subnet}}", lab.network, check=False)
-    return ipaddress.ip_network(found) if found else None
+    return subnets(lab).get(4)
 
 
 def ensure(lab):
-    """:returns: the subnet of the lab's network, which is made where it is missing."""
-    found = subnet(lab)
-    if found:
-        return found
-    for one in free_subnets(taken_networks()):
+    """:returns: the subnet of the lab's network, which is made where it is missing, and made anew where it has no IPv6 and nobody is in it."""
+    found = subnets(lab)
+    if found.get(4) and (found.get(6) or addresses(lab, lab.containers())):
+        return found[4]
+    if found.get(4) and docker("network", "rm", lab.network, check=False) is None:
+        return found[4]
+    for one in [found[4]] if found.get(4) else free_subnets(taken_networks()):
         # Another checkout may take the same gap at this moment: the engine refuses the second, which tries the next.
-        if docker("network", "create", "--subnet", str(one), "--label", lab.label, lab.network, check=False) is not None:
+        if create(lab, one):
             return one
     raise LabError("No free network for the lab in 172.28.0.0/16 and 10.213.0.0/16. See: docker network ls; ip route")
+
+
+def create(lab, one):
+    """Make the network, with IPv6 where the engine and its kernel have it. :returns: whether that worked."""
+    words = ["network", "create", "--label", lab.label, "--subnet", str(one)]
+    return any(docker(*words, *more, lab.network, check=False) is not None for more in (["--ipv6", "--subnet", str(six_of(lab.id))], []))
 
 
 def taken_networks():
@@ -73,3 +96,9 @@ def addresses(lab, containers):
     """:returns: {container name: address} of the lab's containers."""
     found = {name: address_of(one, lab.network) for name, one in containers.items()}
     return {name: address for name, address in found.items() if address}
+
+
+def addresses6(lab, containers):
+    """:returns: {container name: fixed IPv6 address} of those of the lab's containers that have one."""
+    found = {name: (one["NetworkSettings"]["Networks"].get(lab.network) or {}).get("IPAMConfig") or {} for name, one in containers.items()}
+    return {name: one["IPv6Address"] for name, one in found.items() if one.get("IPv6Address")}

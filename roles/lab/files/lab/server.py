@@ -51,9 +51,10 @@ class Server:
                 return kept
         return self.lab.image(image.tag_of(self.image))
 
-    def create(self, address, publish):
+    def create(self, address, publish, six=""):
         """Make the server anew and start it.
 
+        :param six: its IPv6 address, empty where the network has none.
         :param publish: True where its web ports have to be had at 127.0.0.1, since its address cannot be reached.
         """
         self.remove()
@@ -63,7 +64,7 @@ class Server:
         create_without(
             DROPPED, "--name", self.container, "--hostname", self.name, "--network", self.lab.network, "--ip", address,
             *(f"--label=quayside.{key}={value}" for key, value in labels.items()),
-            *BOOTS_SYSTEMD, *memory, *ports, self.source(), "/sbin/init",
+            *([f"--ip6={six}"] if six else []), *BOOTS_SYSTEMD, *memory, *ports, self.source(), "/sbin/init",
         )  # fmt: skip
         try:
             public, private = host_keys()
@@ -75,12 +76,12 @@ class Server:
         except LabError:
             self.remove()
             raise
-        self.remember(address, [content for content, _mode in public.values()])
+        self.remember([address, six] if six else [address], [content for content, _mode in public.values()])
 
-    def remember(self, address, keys):
+    def remember(self, addresses, keys):
         """Write down the host keys for both of sshd's ports, so that no login has to trust what it first sees."""
         self.known_hosts.parent.mkdir(parents=True, exist_ok=True)
-        hosts = f"{address},[{address}]:{self.port}"
+        hosts = ",".join(f"{address},[{address}]:{self.port}" for address in addresses)
         self.known_hosts.write_text("".join(f"{hosts} {key.decode()}" for key in keys), encoding="utf-8")
 
     def start(self):

@@ -18,6 +18,7 @@ from server import free_port
 
 NAMES = ("images", "registry", "acme")
 REGISTRY, MIRROR, ACME, ACME_MANAGEMENT, RESOLVER = 5000, 5001, 14000, 15000, 8055
+ACME_KINDS = {"acme": 0, "acme_short": 1, "acme_eab": 2}  # each at the next port
 USER = "deployer"
 FILES = Path(__file__).resolve().parent.parent / "services"
 INSIDE = "srv/lab"
@@ -112,11 +113,21 @@ def keep(path, content):
 def listens(lab):
     """Return as soon as all services accept connections, asked inside since their address may be out of reach from here."""
     give_up = time.monotonic() + START_SECONDS
-    probe = " && ".join(f"exec 3<>/dev/tcp/127.0.0.1/{port}" for port in (REGISTRY, MIRROR, ACME, ACME_MANAGEMENT, RESOLVER))
+    probe = " && ".join(f"exec 3<>/dev/tcp/127.0.0.1/{port}" for port in (REGISTRY, MIRROR, RESOLVER, *acme_ports()))
     while docker("exec", lab.services, "bash", "-c", probe, check=False) is None:
         if time.monotonic() > give_up:
             raise LabError(f"The lab's services do not listen:\n{docker('logs', '--tail', '10', lab.services, check=False)}")
         time.sleep(0.2)
+
+
+def acme_ports():
+    """:returns: the ports of all ACME servers."""
+    return [port + step for port in (ACME, ACME_MANAGEMENT) for step in ACME_KINDS.values()]
+
+
+def account():
+    """:returns: key id and HMAC key to which the third ACME server wants accounts to be bound."""
+    return next(iter(json.loads((FILES / "pebble-eab.json").read_text())["pebble"]["externalAccountMACKeys"].items()))
 
 
 def resolve(names, addresses):
@@ -196,7 +207,9 @@ def variables(lab, wanted, mirrors):
         password = own["password"].read_text().strip() if own["password"].exists() else ""
         found.update(registry=f"{address}:{REGISTRY}", registry_user=USER, registry_password=password)
     if "acme" in wanted:
-        found.update(acme=f"https://{address}:{ACME}/dir", acme_roots=f"https://{address}:{ACME_MANAGEMENT}/roots/0")
+        for name, step in ACME_KINDS.items():
+            found.update({name: f"https://{address}:{ACME + step}/dir", f"{name}_roots": f"https://{address}:{ACME_MANAGEMENT + step}/roots/0"})
+        found["acme_eab_id"], found["acme_eab_key"] = account()
     if {"registry", "acme"} & set(wanted):
         found["ca"] = str(own["ca.crt"])
     return found
