@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import getpass
+import json
 import os
 import secrets
 import socket
@@ -13,10 +14,11 @@ from ansible import constants as C
 from ansible import context
 from ansible.errors import AnsibleError, AnsibleUndefinedVariable
 from ansible.plugins.action import ActionBase
-from ansible_collections.quayside.django.plugins.module_utils import model, preflight
+from ansible_collections.quayside.django.plugins.module_utils import doctor, doctor_inventory, model, preflight
 
-CFG = ("ansible.cfg of your project lacks pipelining or ServerAlive: runs take longer, and one whose connection is cut may hang. "
-       "docs/getting-started.md has the lines to copy")
+CFG = doctor.finding("controller.settings", "warning", "ansible.cfg of your project",
+                     "it lacks pipelining or ServerAlive: runs take longer, and one whose connection is cut may hang",
+                     "copy the lines that docs/getting-started.md has")
 
 
 def reason(error):
@@ -24,31 +26,33 @@ def reason(error):
     return str(error).splitlines()[0].removeprefix("Error while resolving value for 'django_apps': ")
 
 
-class ActionModule(ActionBase):
+class Inventory(ActionBase):
+    """An action on the controller that finds what is wrong with the inventory."""
+
     TRANSFERS_FILES = False
     _requires_connection = False
 
-    def run(self, tmp=None, task_vars=None):
-        super().run(tmp, task_vars)
-        self.doubts = []
-        _checked, args = self.validate_argument_spec(argument_spec={
-            "app": {"type": "str", "default": ""},
-            "one": {"type": "bool", "default": False},
-            "allow_localhost": {"type": "bool", "default": False},
-        })
+    def inventory_findings(self, task_vars, app="", one=False, allow_localhost=False):
+        """Return findings of the doctor: errors, for which no host is touched, and warnings."""
         try:
-            findings = self._inventory(task_vars, args["allow_localhost"]) or self._apps(task_vars, args["app"], args["one"])
+            found = [doctor.of_text("inventory.wrong", "error", text) for text in self._inventory(task_vars, allow_localhost)]
+            found = found or self._apps(task_vars, app, one)
         except AnsibleError as error:
-            findings = [f"the variables cannot be read: {reason(error)}"]
-        warnings = self.doubts + ([] if self._well_configured() else [CFG])
-        if findings:
-            return {"failed": True, "warnings": warnings, "findings": findings,
-                    "msg": "nothing was changed, because:\n" + "\n".join(f"- {finding}" for finding in findings)}
-        now = time.gmtime()
-        who = os.environ.get("GITHUB_ACTOR") or getpass.getuser()
-        run = {"id": f"{time.strftime('%Y%m%d%H%M%S', now)}-{secrets.token_hex(4)}", "stamp": time.strftime("%Y%m%d%H%M%S", now),
-               "who": f"{who}@{socket.gethostname()}", "command": preflight.whole_command(context.CLIARGS.get("extra_vars") or ())}
-        return {"changed": False, "warnings": warnings, "ansible_facts": {"django_run": run}}
+            found = [doctor.finding("inventory.wrong", "error", "the variables", f"they cannot be read: {reason(error)}", "correct them in the inventory")]
+        return found + ([] if self._well_configured() else [CFG])
+
+    def write_report(self, path, task_vars, findings, fail_on="error"):
+        """Write the JSON for CI, when a path is given."""
+        if path:
+            hosts = list(task_vars["ansible_play_hosts_all"])
+            environment = self._variable(task_vars, "django_environment", "")
+            checked = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+            try:
+                with open(os.path.expanduser(path), "w", encoding="utf-8") as file:
+                    json.dump(doctor.report(environment, hosts, findings, fail_on, checked), file, indent=2)
+                    file.write("\n")
+            except OSError as error:
+                raise AnsibleError(f"doctor_report: {path} cannot be written: {error.strerror}: give a path in a folder that is there") from error
 
     def _apps(self, task_vars, name, one):
         """Return what is wrong with the apps."""
@@ -57,15 +61,19 @@ class ActionModule(ActionBase):
         try:
             declared = self._variable(task_vars, "django_apps", [])
         except AnsibleUndefinedVariable as error:
-            return [f"django_apps cannot be read: {reason(error)}. Define it in inventories/{environment}/group_vars/{environment}/ "
-                    "(secrets in vault.yml there; docs/getting-started.md tells how to make them)"]
-        findings = preflight.apps(declared, name, one, environment, allowed)
-        if one and not findings:
+            return [doctor.finding("inventory.wrong", "error", "django_apps", f"it cannot be read: {reason(error)}",
+                                   f"define it in inventories/{environment}/group_vars/{environment}/ (secrets: playbooks/secrets.yml makes them in "
+                                   "vault.yml there)")]
+        findings = doctor.of_apps(preflight.apps(declared, name, one, environment, allowed))
+        if findings:
+            return findings
+        apps = model.load(declared)
+        if one:
             hosts = [host for host in task_vars["ansible_play_hosts_all"] if host in task_vars["groups"].get("apps", [])]
-            findings = preflight.shared_services(model.choose(model.load(declared), name), hosts)
-        if not findings:
-            self.doubts += [warning for app in model.load(declared) for warning in preflight.unencrypted(app)]
-        return findings
+            findings = [doctor.of_text("services.shared", "error", text) for text in preflight.shared_services(model.choose(apps, name), hosts)]
+        return findings + [finding for app in apps if app["name"] == name or not name for finding in
+                           [*doctor_inventory.findings(app), *(doctor.of_text("database.unencrypted", "warning", text)
+                                                               for text in preflight.unencrypted(app))]]
 
     def _variable(self, task_vars, name, default):
         """Return a variable of this host with everything in it templated."""
@@ -89,3 +97,27 @@ class ActionModule(ActionBase):
         """Return True when the ssh connection is set up as docs/getting-started.md asks for."""
         options = C.config.get_plugin_options("connection", "ssh")
         return bool(options.get("pipelining")) and "ServerAlive" in (options.get("ssh_args") or "")
+
+
+class ActionModule(Inventory):
+    """Every playbook begins with it."""
+
+    def run(self, tmp=None, task_vars=None):
+        super().run(tmp, task_vars)
+        _checked, args = self.validate_argument_spec(argument_spec={
+            "app": {"type": "str", "default": ""},
+            "one": {"type": "bool", "default": False},
+            "allow_localhost": {"type": "bool", "default": False},
+            "report": {"type": "path", "default": ""},
+        })
+        found = doctor.ordered(self.inventory_findings(task_vars, args["app"], args["one"], args["allow_localhost"]))
+        warnings = [doctor.line(one) for one in found if one["severity"] == "warning"]
+        errors = [doctor.line(one) for one in found if one["severity"] == "error"]
+        if errors:
+            self.write_report(args["report"], task_vars, found)
+            return {"failed": True, "warnings": warnings, "findings": found, "msg": "nothing was changed, because:\n" + "\n".join(f"- {one}" for one in errors)}
+        now = time.gmtime()
+        who = os.environ.get("GITHUB_ACTOR") or getpass.getuser()
+        run = {"id": f"{time.strftime('%Y%m%d%H%M%S', now)}-{secrets.token_hex(4)}", "stamp": time.strftime("%Y%m%d%H%M%S", now),
+               "who": f"{who}@{socket.gethostname()}", "command": preflight.whole_command(context.CLIARGS.get("extra_vars") or ())}
+        return {"changed": False, "warnings": warnings, "findings": found, "ansible_facts": {"django_run": run}}

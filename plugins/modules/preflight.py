@@ -8,10 +8,10 @@ module: preflight
 short_description: Refuse a wrong inventory or app model before anything changes
 version_added: 0.1.0
 description:
-  - Runs on the controller and touches no host. Every playbook begins with it, by C(playbooks/preflight.yml).
+  - Runs on the controller and touches no host. Every playbook begins with it, by C(playbooks/preflight-inventory.yml).
   - Refuses hosts of two environments at once, hosts that are not in their environment's group, the controller itself as a target, an unknown app,
     a model with mistakes, missing secrets, and DEBUG outside the environments that may have it.
-  - All findings are reported at once, each with the item, the reason and what to do.
+  - All findings are reported at once, each with the item, the reason and what to do. They are those of the doctor (docs/doctor.md) that need no host.
 options:
   app:
     description: Name of the app that the play is about; empty for all.
@@ -25,6 +25,10 @@ options:
     description: Let the machine that runs Ansible be a target.
     type: bool
     default: false
+  report:
+    description: Path of a JSON file to write when it refuses, as M(quayside.django.doctor_report) writes it. Empty for none.
+    type: path
+    default: ""
 attributes:
   check_mode:
     support: full
@@ -47,6 +51,11 @@ ansible_facts:
   description: C(django_run) with C(id), C(who) and C(stamp) of this run, and C(command), the whole text of C(-e command=…).
   type: dict
   returned: success
+findings:
+  description: What was found, as M(quayside.django.doctor) returns it.
+  type: list
+  elements: dict
+  returned: always
 warnings:
   description: What is allowed but not wise.
   type: list
