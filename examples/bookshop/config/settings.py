@@ -22,6 +22,8 @@ VERSION = env("VERSION", "dev")
 DEBUG = env("DEBUG") == "True"
 # A deployed release without a key must not start: a key that everybody can read signs nothing.
 SECRET_KEY = os.environ["SECRET_KEY"] if "RELEASE" in os.environ else "django-insecure-for-a-laptop-only"
+# What older keys have signed still counts, so that a new key ends no session.
+SECRET_KEY_FALLBACKS = words("SECRET_KEY_FALLBACKS")
 
 INSTALLED_APPS = [
     "django.contrib.admin",
@@ -70,7 +72,10 @@ CSRF_TRUSTED_ORIGINS = words("CSRF_TRUSTED_ORIGINS")
 # Right only behind an edge that always sets this header itself.
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = any(origin.startswith("https://") for origin in CSRF_TRUSTED_ORIGINS)
-# The redirect to HTTPS and HSTS belong to the edge.
+# The deployer says so once the edge serves HTTPS. Whoever asks for the health by HTTP gets an answer and no redirect.
+SECURE_SSL_REDIRECT = env("SECURE_SSL_REDIRECT") == "True"
+SECURE_REDIRECT_EXEMPT = [r"^healthz/$"]
+# HSTS belongs to the edge, and to where there is HTTPS.
 SILENCED_SYSTEM_CHECKS = ["security.W004", "security.W008"]
 
 # Database
