@@ -33,18 +33,51 @@ def read(text: str) -> tuple[set[str], float, float]:
     return alternatives(text), moments["notBefore"], moments["notAfter"]
 
 
+def covered(names: list[str], has: set[str]) -> list[str]:
+    """Return those of the names that a certificate with these alternative names is good for."""
+    return [name for name in names if any(covers(pattern, alternative(name)) for pattern in has)]
+
+
 def why_not(names: list[str], has: set[str], begins: float, ends: float, now: float) -> str:
-    """Return why a certificate cannot serve these names now; empty when it can."""
+    """Return why a certificate cannot serve any of these names now; empty when it can."""
     if now >= ends:
-        return f"it ended {(now - ends) / DAY:.0f} days ago"
+        return f"it ended {span(now - ends)} ago"
     if now < begins:
         return f"it begins in {(begins - now) / DAY:.1f} days: is the clock right?"
-    missing = [name for name in names if not any(covers(pattern, alternative(name)) for pattern in has)]
-    if missing:
-        return f"it is for {', '.join(sorted(has)) or 'no name'}, not for {', '.join(missing)}"
+    if not covered(names, has):
+        return f"it is for {listed(has)}, not for {', '.join(names)}"
     return ""
+
+
+def span(seconds: float) -> str:
+    """Return a time for people.
+
+    >>> span(3 * 86400), span(3600), span(90)
+    ('3 days', '60 minutes', '1 minutes')
+    """
+    return f"{seconds / DAY:.0f} days" if seconds >= DAY else f"{seconds // 60:.0f} minutes"
+
+
+def listed(has: set[str]) -> str:
+    """Return the names of a certificate for people."""
+    return ", ".join(sorted(has)) or "no name"
 
 
 def warning(ends: float, now: float, early: float) -> str:
     """Return a warning when a certificate that serves has less than ``early`` days to live; else an empty text."""
-    return f"it ends in {(ends - now) / DAY:.0f} days" if ends - now < early * DAY else ""
+    return f"it ends in {span(ends - now)}" if ends - now < early * DAY else ""
+
+
+def share(found: list[dict]) -> dict:
+    """Return site -> its certificates with the names that each serves: the first that is good for a name has it.
+
+    ``found`` are dicts with site, certificate, key and good, the names that it is good for.
+    """
+    sites: dict = {}
+    for one in found:
+        held = sites.setdefault(one["site"], [])
+        taken = {name for other in held for name in other["names"]}
+        names = [name for name in one["good"] if name not in taken]
+        if names:
+            held.append({"names": names, "certificate": one["certificate"], "key": one["key"]})
+    return {site: held for site, held in sites.items() if held}

@@ -14,7 +14,7 @@ import os
 import signal
 import time
 
-from ansible_collections.quayside.django.plugins.module_utils import host, model, traefik
+from ansible_collections.quayside.django.plugins.module_utils import host, model, served, traefik
 from ansible_collections.quayside.django.plugins.module_utils.docker_engine import Engine, EngineError
 from ansible_collections.quayside.django.plugins.module_utils.host import PhaseError
 from ansible_collections.quayside.django.plugins.module_utils.http_health import Check
@@ -70,9 +70,20 @@ def keep(shelf, release: str, name: str, text: str) -> None:
         host.remove(f"{folder}/{name}")
 
 
-def asked(app: dict, secure: bool, **wanted) -> Check:
-    """Return the check of the public way, on this host."""
+def asked(app: dict, **wanted) -> Check:
+    """Return the check of the public way, on this host: over HTTP while the name has no certificate that is for it."""
+    secure = app["scheme"] == "https" and served.look(app["health"]["host"])["fits"]
     return Check(url=f"{'https' if secure else 'http'}://127.0.0.1{app['health']['path']}", verify=False, **wanted)
+
+
+def names(app: dict) -> list[str]:
+    """Return the names by which requests reach the app itself."""
+    return [app["canonical"]] if app["canonical"] else app["domains"]
+
+
+def secure(app: dict) -> bool:
+    """Return True when the edge serves each of these names by HTTPS now: then the app may send whoever asks by HTTP there."""
+    return app["edge"] != "none" and app["scheme"] == "https" and bool(names(app)) and all(served.look(name)["secure"] for name in names(app))
 
 
 class Nginx:
@@ -126,11 +137,10 @@ class Nginx:
         paths = (f"{cls.folder}/sites-enabled/{app['name']}", f"{cls.folder}/sites-enabled/{app['name']}.conf")
         return next((path for path in paths if os.path.exists(path)), "")
 
-    @classmethod
-    def check(cls, app: dict, **wanted):
-        """Return the check of the public way; over HTTP while the site has no certificate that could serve."""
-        text = host.text(cls.site(app))
-        return asked(app, app["scheme"] == "https" and (not text or "listen 443 " in text), **wanted)
+    @staticmethod
+    def check(app: dict, **wanted):
+        """Return the check of the public way."""
+        return asked(app, **wanted)
 
     @classmethod
     def missing(cls, app: dict) -> str:
@@ -209,7 +219,7 @@ class Traefik:
     @staticmethod
     def check(app: dict, **wanted):
         """Return the check of the public way."""
-        return asked(app, app["scheme"] == "https", **wanted)
+        return asked(app, **wanted)
 
     @classmethod
     def missing(cls, app: dict) -> str:

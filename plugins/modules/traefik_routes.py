@@ -25,9 +25,19 @@ options:
     type: path
     required: true
   certificates:
-    description: Name of each app that has a certificate, with the paths C(certificate) and C(key) as Traefik sees them.
+    description: >-
+      Name of each app that has certificates of others, each with the C(names) that it serves and the paths C(certificate) and C(key) as Traefik
+      sees them. Those that Traefik has fetched itself are looked up here.
     type: dict
     default: {}
+  secrets:
+    description: App to C(eab) and C(dns), as the filter P(quayside.django.acme_secrets#filter) gives them.
+    type: dict
+    default: {}
+  certificate_hours:
+    description: How long certificates of the authority live. Below 24 Traefik looks each minute, and renews in the last 20.
+    type: int
+    default: 2160
   headers:
     description: Headers of every answer, beside those of the app.
     type: dict
@@ -74,7 +84,7 @@ settings:
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.quayside.django.plugins.module_utils import host, releases, traefik
+from ansible_collections.quayside.django.plugins.module_utils import env_file, host, releases, traefik, traefik_files
 
 
 def stale(folder: str, wanted: set) -> list[str]:
@@ -94,6 +104,8 @@ def main() -> None:
             "apps": {"type": "list", "elements": "dict", "required": True},
             "folder": {"type": "path", "required": True},
             "certificates": {"type": "dict", "default": {}},
+            "secrets": {"type": "dict", "default": {}, "no_log": True},
+            "certificate_hours": {"type": "int", "default": traefik.QUARTER},
             "headers": {"type": "dict", "default": {}},
             "trusted_proxies": {"type": "list", "elements": "str", "default": []},
             "read_timeout": {"type": "int", "default": 300},
@@ -102,12 +114,18 @@ def main() -> None:
     )
     params = module.params
     apps, folder = params["apps"], params["folder"]
-    settings = traefik.settings(apps, f"{folder}/dynamic", params["trusted_proxies"], params["read_timeout"])
+    secrets = params["secrets"]
+    settings = traefik.settings(apps, f"{folder}/dynamic", params["trusted_proxies"], params["read_timeout"], secrets, params["certificate_hours"])
     wanted = {"traefik/traefik.yml": settings, "dynamic/tls-options.yml": traefik.options(apps)}
+    variables = {key: value for one in secrets.values() for key, value in one.get("dns", {}).items()}
+    if variables:
+        wanted["traefik/acme.env"] = env_file.render(variables)
     for app in apps:
-        wanted[f"dynamic/{app['name']}.yml"] = traefik.routes(app, params["headers"], params["certificates"].get(app["name"]))
+        held, asked = traefik_files.doors(app, folder, params["certificates"].get(app["name"], []))
+        wanted[f"dynamic/{app['name']}.yml"] = traefik.routes(app, params["headers"], held, asked, traefik_files.known(folder, params["trusted_proxies"]))
         if not os.path.exists(f"{folder}/dynamic/{app['name']}.live.yml"):
             wanted[f"dynamic/{app['name']}.live.yml"] = traefik.waiting(app)
+    closed = {"traefik/acme.env"} | ({"traefik/traefik.yml"} if any(one.get("eab") for one in secrets.values()) else set())
     keep = {os.path.basename(path) for path in wanted} | {f"{app['name']}.live.yml" for app in apps}
     gone = [f"dynamic/{name}" for name in stale(f"{folder}/dynamic", keep)]
     before = {path: host.text(f"{folder}/{path}") for path in [*wanted, *gone]}
@@ -117,11 +135,12 @@ def main() -> None:
             host.folder(f"{folder}/{name}", 0o755)
         for path in changes:
             if path in wanted:
-                host.write(f"{folder}/{path}", wanted[path])
+                host.write(f"{folder}/{path}", wanted[path], 0o640 if path in closed else 0o644, 0, 33 if path in closed else 0)
             else:
                 host.remove(f"{folder}/{path}")
-    diff = [{"before_header": path, "after_header": path, "before": before[path], "after": wanted.get(path, "")} for path in changes]
-    module.exit_json(changed=bool(changes), changes=changes, settings=releases.fingerprint(settings), diff=diff)
+    diff = [{"before_header": path, "after_header": path, "before": before[path], "after": wanted.get(path, "")} for path in changes
+            if path not in closed]
+    module.exit_json(changed=bool(changes), changes=changes, settings=releases.fingerprint([settings, variables] if variables else settings), diff=diff)
 
 
 if __name__ == "__main__":
