@@ -29,7 +29,9 @@ class FilterModule:
             "caches": door(model.caches),
             "services": door(services.projects),
             "sites": door(model.sites),
+            "acme_secrets": door(model.acme_secrets),
             "edge": door(lambda apps: next((app["edge"] for app in apps if app["edge"] != "none"), "nginx")),
+            "logins": door(model.logins),
             "web_ports": door(model.web_ports),
             "packages": door(model.packages),
         }

@@ -12,7 +12,18 @@ import os
 import shlex
 import time
 
-from ansible_collections.quayside.django.plugins.module_utils import edges, env_file, host, http_health, migrations, model, releases, sqlite_copy, static_files
+from ansible_collections.quayside.django.plugins.module_utils import (
+    edges,
+    env_file,
+    host,
+    http_health,
+    migrations,
+    model,
+    releases,
+    secret_ages,
+    sqlite_copy,
+    static_files,
+)
 from ansible_collections.quayside.django.plugins.module_utils.docker_engine import EngineError
 from ansible_collections.quayside.django.plugins.module_utils.host import PhaseError
 from ansible_collections.quayside.django.plugins.module_utils.lock import Lock, LockedError
@@ -144,9 +155,11 @@ class Deploy:
         before = self.shelf.record(live)
         self.record = {**found, "ref": version, "from": live,
                        "identity": releases.fingerprint(model.identity(self.app)), "secrets": self.secrets_print(),
-                       "processes": self.app["processes"], "runtime": self.app["runtime"], "run": self.options["run"],
+                       "secure": self.secure(), "processes": self.app["processes"], "runtime": self.app["runtime"], "run": self.options["run"],
                        "who": self.options["who"], "began": time.time()}
         same = all(before.get(key) == self.record[key] for key in {*found, "identity", "secrets"} - {"repo"})
+        # Not part of the identity: releases of before this field sent nobody to HTTPS.
+        same = same and bool(before.get("secure")) == self.record["secure"]
         self.noop = bool(live) and same and before.get("outcome") == releases.GOOD and self.runtime.whole(live)
         if self.noop:
             self.release, self.record = live, before
@@ -203,9 +216,19 @@ class Deploy:
                 self.notes.append(f"the workers of {live} take tasks again")
             self.runtime.close()
 
+    def secure(self) -> bool:
+        """Return whether Django is told to send whoever asks by HTTP to HTTPS: the edge serves that now, and the user does not say it himself."""
+        return model.SECURE_REDIRECT not in {**self.app["env"], **self.options["secrets"]} and edges.secure(self.app)
+
     def secrets_print(self) -> str:
         """Return a hash that tells whether secrets changed; salted with the app, short, and only for root to read."""
         return releases.fingerprint([self.app["name"], self.options["secrets"]])
+
+    def note_ages(self) -> None:
+        """Keep since when each secret has its value, for ``status``."""
+        given = {"SOURCE_KEY": self.options.get("source_key"), "REGISTRY_PASSWORD": self.options.get("registry_password")}
+        with contextlib.suppress(OSError):  # no deploy fails for it
+            secret_ages.note(self.app, {**self.options["secrets"], **{name: value for name, value in given.items() if value}})
 
     # A new release
 
@@ -238,7 +261,7 @@ class Deploy:
         self.make_folders()
         self.store(outcome="building")
         self.runtime.fetch(self.release, self.record)
-        env = model.release_environment(self.app, self.release, self.record["version"])
+        env = model.release_environment(self.app, self.release, self.record["version"], self.record["secure"])
         host.write(self.shelf.path(self.release, "env"), env_file.render(env), 0o600, *host.ids(self.app["user"]))
         self.runtime.settle_secrets()
 
@@ -308,18 +331,42 @@ class Deploy:
         """Choose what a rollback brings back, and give it an id of its own."""
         self.clear_leftovers()
         live, records = self.shelf.live(), self.shelf.records()
+        if self.options.get("refresh"):
+            self.choose_again(live, records)
+            return
         target = releases.rollback_target(live, records, self.options.get("target") or "", self.options.get("target_version") or "")
         kind = records[target].get("runtime", "systemd")
         if kind != self.app["runtime"]:
             raise PhaseError(f"{target} ({records[target].get('version')}) ran with {kind}, and the app model says {self.app['runtime']}: a rollback does not "
                              f"go across; set runtime: {kind}, run playbooks/site.yml and deploy that version")
-        self.release = releases.make_id(self.options["stamp"], records[target]["sha"])
+        self.choose_copy(live, target, records[target])
+
+    def choose_again(self, live: str, records: dict) -> None:
+        """Choose the live release itself, to run it with the secrets and the edge of today; nothing is to be done where it has them."""
+        before = records.get(live, {})
+        if live and before.get("runtime", "systemd") != self.app["runtime"]:
+            raise PhaseError(f"{live} runs with {before.get('runtime', 'systemd')}, and the app model says {self.app['runtime']}: deploy first")
+        runs = self.runtime.with_processes(before.get("processes", self.app["processes"])).whole(live)
+        same = before.get("secrets") == self.secrets_print() and bool(before.get("secure")) == self.secure() and runs
+        self.noop = not live or same
+        if self.noop:
+            self.release, self.record = live, before
+            if not self.options.get("check"):
+                self.lock.release()
+            return
+        self.choose_copy(live, live, before)
+        self.record["secrets"] = self.secrets_print()
+
+    def choose_copy(self, live: str, target: str, before: dict) -> None:
+        """Give the copy of a release an id and a record of its own."""
+        self.release = releases.make_id(self.options["stamp"], before["sha"])
         self.check_id(live)
         self.check_disk()
-        self.record = dict(records[target], of=target, id=self.release, outcome="building", run=self.options["run"],
+        self.record = dict(before, of=target, id=self.release, outcome="building", run=self.options["run"],
                            who=self.options["who"], began=time.time(), migrations=[])
         for name in ("reason", "failed", "handed", "switched", "started", "quieted", "ended"):
             self.record.pop(name, None)
+        self.record["secure"] = self.secure()
         self.record["from"] = live
 
     def copy(self) -> None:
@@ -331,9 +378,14 @@ class Deploy:
             if os.path.isdir(self.shelf.path(target, name)):
                 host.run(["cp", "-a", "--link", f"{self.shelf.path(target, name)}/.", self.shelf.path(self.release, name)])
         text = host.text(self.shelf.path(target, "env")).replace(target, self.release)
+        if model.SECURE_REDIRECT not in {**self.app["env"], **self.options["secrets"]}:  # that of today, as secrets are
+            kept = {**env_file.parse(text), model.SECURE_REDIRECT: str(self.record["secure"])}
+            text = env_file.render(kept)
         host.write(self.shelf.path(self.release, "env"), text, 0o600, *host.ids(self.app["user"]))
         self.runtime = self.runtime.with_processes(self.record["processes"])
         self.store(**self.runtime.copy(target, self.release, self.record))
+        if self.options.get("refresh"):
+            self.runtime.settle_secrets()
 
     # The instance
 
@@ -456,6 +508,7 @@ class Deploy:
         """Write down that the release is live, and free the lock."""
         self.store(outcome=releases.GOOD, ended=time.time())
         self.runtime.keep_secrets()
+        self.note_ages()
         self.ledger("live", "record", "")
         self.lock.release()
 
@@ -499,6 +552,8 @@ class Deploy:
     def rehearse_rollback(self) -> list[str]:
         """Return what a rollback would do, a line each."""
         self.choose()
+        if self.noop:
+            return [f"nothing to do: {self.release or 'nothing'} is live with these secrets"]
         return [f"choose: {self.record['of']} ({self.record['version']}) would come back as {self.release}",
                 f"switch: {self.root}/live from {self.record['from']} to {self.release}", f"retire: {self.record['from']}"]
 

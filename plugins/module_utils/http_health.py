@@ -276,21 +276,21 @@ def days_left(der: bytes, now: float) -> float:
 
     Read by hand, because Python's ssl tells the date of a verified certificate only, and a self-signed one ends too.
     """
-    _, certificate, _ = _tlv(der, 0)
-    _, tbs, _ = _tlv(certificate, 0)
-    tag, _, after = _tlv(tbs, 0)
+    _, certificate, _ = tlv(der, 0)
+    _, tbs, _ = tlv(certificate, 0)
+    tag, _, after = tlv(tbs, 0)
     position = after if tag == 0xA0 else 0  # the version field is optional
     for _ in range(3):  # serial number, signature algorithm, issuer
-        position = _tlv(tbs, position)[2]
-    _, validity, _ = _tlv(tbs, position)
-    tag, value, _ = _tlv(validity, _tlv(validity, 0)[2])
+        position = tlv(tbs, position)[2]
+    _, validity, _ = tlv(tbs, position)
+    tag, value, _ = tlv(validity, tlv(validity, 0)[2])
     moment = value.decode("ascii")
     if tag == 0x17:  # UTCTime has two digits for the year
         moment = ("19" if moment[:2] >= "50" else "20") + moment
     return (calendar.timegm(time.strptime(moment, "%Y%m%d%H%M%SZ")) - now) / 86400
 
 
-def _tlv(data: bytes, position: int) -> tuple[int, bytes, int]:
+def tlv(data: bytes, position: int) -> tuple[int, bytes, int]:
     """Tag, value and the position after the DER element at `position`."""
     tag, length, start = data[position], data[position + 1], position + 2
     if length & 0x80:

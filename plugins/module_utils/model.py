@@ -20,7 +20,14 @@ EDGE_GROUP = 33  # www-data, the same number on every Debian and Ubuntu
 SECRET_LENGTH = 8
 CONTAINER_PORT = 8000
 # Secrets that serve the deploy and that no process of the app sees.
-DEPLOY_SECRETS = ("SOURCE_KEY", "REGISTRY_PASSWORD")
+DEPLOY_SECRETS = ("SOURCE_KEY", "REGISTRY_PASSWORD", "ACME_EAB_HMAC_KEY")
+# Those that playbooks/rotate.yml changes by itself; in a vault file NAME_NEXT and NAME_PREVIOUS tell how far it has come.
+ROTATED = ("SECRET_KEY", "DATABASE_PASSWORD", "REDIS_PASSWORD")
+IN_ROTATION = tuple(f"{name}_{mark}" for name in ROTATED for mark in ("NEXT", "PREVIOUS"))
+LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
+LETS_ENCRYPT_STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
+LINEAGES = "/etc/letsencrypt/live"
+SECURE_REDIRECT = "SECURE_SSL_REDIRECT"
 
 PROCESS = {
     "name": {"type": "str", "required": True, "description": "The process's name: letters, digits and dashes."},
@@ -105,6 +112,7 @@ FOLDER = {
 
 LIMIT = {
     "path": {"type": "str", "required": True, "description": "Beginning of the paths that are limited: C(/api/). The health path never is."},
+    "exempt": {"type": "list", "elements": "str", "default": [], "description": "Beginnings of paths below it that are not limited: C(/api/hooks/)."},
     "rate": {"type": "int", "required": True, "description": "Requests a second from one address."},
     "burst": {"type": "int", "default": 20, "description": "Requests that may come at once beyond that; the others get 429."},
 }
@@ -119,8 +127,12 @@ COMMAND = {
 }
 
 ALLOW = {
-    "path": {"type": "str", "required": True, "description": "Path that only these addresses reach: C(/admin/)."},
-    "addresses": {"type": "list", "elements": "str", "required": True, "description": "Addresses and networks; all others get 403."},
+    "path": {"type": "str", "required": True, "description": [
+        "Beginning of the paths that only some reach: C(/admin/). The health path stays open, since deploys ask it."]},
+    "addresses": {"type": "list", "elements": "str", "default": [], "description": "Addresses and networks; all others get 403."},
+    "users": {"type": "dict", "default": {}, "description": [
+        "Login names, each with the name of one of the app's secrets that is its password; no process of the app sees that secret. All others get 401. "
+        "With addresses too, both have to be right. Where paths lie in one another, the logins of the longest count."]},
 }
 
 
@@ -147,11 +159,40 @@ SPEC = {
     "canonical": {"type": "str", "default": "", "description": "The domain that all others redirect to. Empty: all are served."},
     "tls": sub({
         "mode": {"type": "str", "default": "none", "choices": ["none", "selfsigned", "provided", "acme"], "description": [
-            "Where the certificate comes from. C(acme): Let's Encrypt or another such authority, asked by Traefik itself."]},
+            "Where the certificate comes from. C(acme): Let's Encrypt or another such authority, asked by certbot for nginx, and by Traefik itself "
+            "(docs/certificates.md)."]},
         "email": {"type": "str", "default": "", "description": "With C(acme): where the authority writes to."},
-        "server": {"type": "str", "default": "https://acme-v02.api.letsencrypt.org/directory", "description": "With C(acme): its directory."},
+        "server": {"type": "str", "default": LETS_ENCRYPT, "description": "With C(acme): its directory."},
+        "staging": {"type": "bool", "default": False, "description": [
+            "With C(acme): ask Let's Encrypt's staging directory instead of server, whose certificates no browser trusts and whose limits are wide."]},
+        "ca": {"type": "str", "default": "", "description": [
+            "With C(acme) and a private server: path on the controller of the certificate by which that server itself is known."]},
+        "each": {"type": "bool", "default": False, "description": "With C(acme): one certificate for each domain, instead of one for all."},
+        "challenge": {"type": "str", "default": "http", "choices": ["http", "dns"], "description": [
+            "With C(acme): how the authority sees that a domain is yours. C(dns) is for names with a star, and for hosts that it does not reach."]},
+        "dns": sub({
+            "plugin": {"type": "str", "default": "", "description": [
+                "Who serves the zone, as certbot calls its plugin of Debian: C(cloudflare), C(rfc2136), C(route53)… For Traefik its name of the provider."]},
+            "credentials": {"type": "dict", "default": {}, "description": [
+                "What the plugin reads from its file (C(dns_cloudflare_api_token)), for Traefik the provider's variables. A value that is the name of one of "
+                "the app's secrets stands for that secret, which no process of the app sees then."]},
+            "propagation": {"type": "int", "default": 60, "description": "Seconds to wait until the zone's servers know a new record."},
+        }, "With C(challenge: dns): how records get into the zone."),
+        "eab": {"type": "str", "default": "", "description": [
+            "With C(acme) and an authority that binds accounts: the key's id. Its HMAC key is the secret C(ACME_EAB_HMAC_KEY)."]},
+        "precheck": {"type": "bool", "default": True, "description": [
+            "With C(acme): before the authority is asked, look whether each domain leads to this host. Switch it off where a host cannot reach itself "
+            "by its own name, behind some NAT."]},
         "certificate": {"type": "str", "default": "", "description": "With C(provided): path of the chain on the host."},
         "key": {"type": "str", "default": "", "description": "With C(provided): path of the key on the host."},
+        "hsts": sub({
+            "max_age": {"type": "int", "default": 0, "description": "Seconds for which a browser asks by HTTPS only (C(63072000)). 0: not told."},
+            "subdomains": {"type": "bool", "default": False, "description": "All names below the domains, too, whoever serves them."},
+            "preload": {"type": "bool", "default": False, "description": [
+                "Consent to stand in the list that browsers bring along, from where a name comes off only in months. Needs subdomains and a year."]},
+        }, "Strict-Transport-Security, over HTTPS only and never with a self-signed certificate (docs/edges.md)."),
+        "http3": {"type": "bool", "default": False, "description": [
+            "Offer HTTP/3 as well, over UDP 443, where the edge has it. A reload of nginx ends its connections (docs/edges.md)."]},
     }, "HTTPS."),
     "source": sub({
         "repo": {"type": "str", "default": "", "description": "URL of the git repository, as the host reaches it."},
@@ -277,6 +318,9 @@ PATHS = re.compile(r"^/[A-Za-z0-9._/-]*[A-Za-z0-9_-]\Z")
 RELATIVE = re.compile(r"^(?!.*(^|/)\.\.(/|$))[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*\Z")
 REPOSITORY = re.compile(r"^([A-Za-z0-9.-]+(:[0-9]+)?/)?[a-z0-9]+([._/-]+[a-z0-9]+)*\Z")
 CONTAINER_EDGES = ("nginx_container", "traefik")
+WITHOUT_HTTP3 = ("bookworm", "jammy", "noble")  # nginx before 1.25
+HSTS = "Strict-Transport-Security"
+LOGIN = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}\Z")
 DOMAIN = re.compile(r"^(\*\.)?([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]*[a-z0-9])?\Z")
 
 
@@ -385,6 +429,9 @@ def derive(app: dict) -> dict:
     app["database"]["user"] = app["database"]["user"] or app["database"]["name"]
     app["health"]["host"] = app["health"]["host"] or app["canonical"] or (app["domains"] or ["localhost"])[0]
     app["scheme"] = "http" if app["tls"]["mode"] == "none" else "https"
+    if app["tls"]["staging"]:
+        app["tls"]["server"] = LETS_ENCRYPT_STAGING
+    app["certificates"] = certificates(app)
     app["url"] = f"{app['scheme']}://{app['canonical'] or app['domains'][0]}/" if app["domains"] else ""
     app["secrets"] = {key: value if isinstance(value, (dict, list)) else env_file.text(value) for key, value in app["secrets"].items()}
     return app
@@ -520,13 +567,10 @@ def inspect_edge(app: dict) -> list[str]:
         found.append("database: name and user cannot be postgres, which belongs to the server itself: take another name")
     if compose and app["cache"]["engine"] == "redis" and app["cache"]["port"]:
         found.append("cache.port: a container does not reach a port on the host's localhost: leave it out, the socket is mounted")
-    if app["tls"]["mode"] == "acme" and app["edge"] != "traefik":
-        found.append("tls.mode: acme is for edge: traefik; for nginx take provided or selfsigned")
+    found += inspect_acme(app)
     if app["edge"] == "traefik" and app["site_extra"]:
         found.append("site_extra: those are lines of nginx, and the edge is traefik")
-    for number, limit in enumerate(app["limits"]):
-        if limit["rate"] < 1 or limit["burst"] < 0 or not limit["path"].startswith("/"):
-            found.append(f"limits[{number}]: path begins with a slash, rate is at least 1 a second and burst at least 0")
+    found += inspect_doors(app)
     ports = [process["listen"] for process in app["processes"] if process["listen"]]
     for process in app["processes"]:
         label = f"processes[{process['name']}]"
@@ -538,6 +582,89 @@ def inspect_edge(app: dict) -> list[str]:
         if process["socket"] and compose and app["edge"] == "traefik":
             found.append(f"{label}: traefik reaches no unix sockets: use $PORT instead of $SOCKET")
     return found
+
+
+def inspect_doors(app: dict) -> list[str]:
+    """Return what is wrong with what the edge says, counts and lets in."""
+    found, hsts = [], app["tls"]["hsts"]
+    if hsts["max_age"] < 0:
+        found.append("tls.hsts: max_age is a number of seconds, such as 63072000 for two years, or 0 for none")
+    if hsts["max_age"] > 0 and app["tls"]["mode"] in ("none", "selfsigned"):
+        found.append(f"tls.hsts: a browser that was told so could not come back with tls.mode {app['tls']['mode']}: take provided or acme, or leave it out")
+    if hsts["max_age"] > 0 and any(name.lower() == HSTS.lower() for name in app["headers"]):
+        found.append(f"headers: {HSTS} is said by tls.hsts already: leave one of them out")
+    if hsts["max_age"] <= 0 and (hsts["subdomains"] or hsts["preload"]):
+        found.append("tls.hsts: subdomains and preload say nothing without max_age, such as 63072000")
+    if hsts["preload"] and not (hsts["subdomains"] and hsts["max_age"] >= 31536000):
+        found.append("tls.hsts: preload needs subdomains: true and a max_age of at least 31536000, or the browsers' list refuses the name")
+    if app["tls"]["http3"] and app["tls"]["mode"] == "none":
+        found.append("tls.http3: HTTP/3 is always encrypted, and tls.mode is none")
+    for number, limit in enumerate(app["limits"]):
+        if limit["rate"] < 1 or limit["burst"] < 0 or not limit["path"].startswith("/"):
+            found.append(f"limits[{number}]: path begins with a slash, rate is at least 1 a second and burst at least 0")
+        found += [f"limits[{number}].exempt: {path!r} does not begin with {limit['path']}, so nobody counts it anyway" for path in limit["exempt"]
+                  if not path.startswith(limit["path"])]
+    for number, allow in enumerate(app["allow"]):
+        label = f"allow[{number}]"
+        if not allow["path"].startswith("/"):
+            found.append(f"{label}: path begins with a slash")
+        if not allow["addresses"] and not allow["users"]:
+            found.append(f"{label}: nobody could reach {allow['path']}: give addresses, users, or both")
+        for login, secret in allow["users"].items():
+            password = app["secrets"].get(str(secret), "")
+            if not LOGIN.match(str(login)):
+                found.append(f"{label}.users: {login!r} is no login: letters, digits, dots, dashes and @, at most 64")
+            if not password:
+                found.append(f"secrets: {secret} is missing (the login {login} for {allow['path']}): playbooks/secrets.yml puts what can be made into the "
+                             "environment's vault file")
+            if len(str(password).encode()) > 72:
+                found.append(f"secrets: {secret} is longer than the 72 bytes that bcrypt looks at (the login {login} for {allow['path']})")
+    return found
+
+
+def inspect_acme(app: dict) -> list[str]:
+    """Return what is wrong with how an app's certificates are asked for."""
+    found, tls = [], app["tls"]
+    if tls["mode"] != "acme":
+        return found
+    if app["edge"] == "none":
+        found.append("tls.mode: acme is for an edge of ours, and the edge is none: take mode provided, or none")
+    if app["edge"] != "none" and not any(not is_address(domain) for domain in app["domains"]):
+        found.append("tls.mode: acme needs a name in domains, since an authority signs no addresses here: take mode selfsigned")
+    if not tls["server"].startswith("https://"):
+        found.append(f"tls.server: {tls['server']!r} is no https:// address of a directory")
+    stars = [domain for domain in app["domains"] if domain.startswith("*.")]
+    if stars and tls["challenge"] != "dns":
+        found.append(f"tls.challenge: {stars[0]} needs challenge: dns, since an authority gives names with a star for nothing else")
+    if tls["challenge"] == "dns" and not re.match(r"^[a-z0-9-]+\Z", tls["dns"]["plugin"]):
+        found.append("tls.dns: challenge dns needs plugin, such as cloudflare or rfc2136 (apt-cache search python3-certbot-dns)")
+    if tls["eab"] and not app["secrets"].get("ACME_EAB_HMAC_KEY"):
+        found.append("secrets: ACME_EAB_HMAC_KEY is missing (tls.eab is given): put it into the environment's vault file and name it in the app's secrets")
+    return found
+
+
+def certificates(app: dict) -> list[dict]:
+    """Return the certificates of an app, each with the names that it is for and where it is on the host (empty: where the edge's role says).
+
+    ``spare`` is one of before, which serves while the one of today is not there: together, then one for each.
+    """
+    tls, names = app["tls"], list(app["domains"])
+    if tls["mode"] == "none":
+        return []
+    if tls["mode"] != "acme":
+        return [{"name": app["name"], "names": names, "certificate": tls["certificate"], "key": tls["key"], "spare": False}]
+    names = [name for name in names if not is_address(name)]
+    wanted = {f"{app['name']}-{name.replace('*', 'wildcard')}": [name] for name in names} if tls["each"] else {app["name"]: names}
+    spare = {app["name"]: names} if tls["each"] else {}
+    return [{"name": name, "names": of, "certificate": f"{LINEAGES}/{name}/fullchain.pem", "key": f"{LINEAGES}/{name}/privkey.pem", "spare": name in spare}
+            for name, of in {**wanted, **spare}.items()]
+
+
+def acme_secrets(apps: list[dict]) -> dict:
+    """Return app -> what only those see who ask for its certificates: ``eab``, the HMAC key, and ``dns``, what the plugin reads."""
+    return {app["name"]: {"eab": app["secrets"].get("ACME_EAB_HMAC_KEY", "") if app["tls"]["eab"] else "",
+                          "dns": {key: app["secrets"].get(str(value), value) for key, value in app["tls"]["dns"]["credentials"].items()}}
+            for app in apps if app["tls"]["mode"] == "acme"}
 
 
 def inspect_processes(app: dict) -> list[str]:
@@ -579,10 +706,11 @@ def inspect_processes(app: dict) -> list[str]:
 def inspect_env(app: dict) -> list[str]:
     """Return what is wrong with env and secrets: names, line breaks, what is missing or too short."""
     found = env_findings(app["env"], "env") + env_findings(
-        {key: value for key, value in app["secrets"].items() if key not in DEPLOY_SECRETS}, "secrets")
+        {key: value for key, value in app["secrets"].items() if key not in unseen(app)}, "secrets")
     for name, reason in needed_secrets(app).items():
         if not app["secrets"].get(name):
-            found.append(f"secrets: {name} is missing ({reason}): put it into the environment's vault file and name it in the app's secrets")
+            found.append(f"secrets: {name} is missing ({reason}): playbooks/secrets.yml puts what can be made into the environment's vault file, "
+                         "and tells the rest")
     for name, value in app["secrets"].items():
         if value and len(value) < SECRET_LENGTH:
             found.append(f"secrets: {name} is shorter than {SECRET_LENGTH} characters: make one with `openssl rand -hex 32`")
@@ -695,26 +823,63 @@ def sqlite_path(app: dict) -> str:
     return f"{app['shared']}/database/db.sqlite3"
 
 
-def release_environment(app: dict, release: str, version: str) -> dict:
-    """Return the variables of one release: those of the app, with its id, its version and its folder of static files."""
+def release_environment(app: dict, release: str, version: str, secure: bool = False) -> dict:
+    """Return the variables of one release: those of the app, with its id, its version and its folder of static files.
+
+    ``secure``: the edge serves all of its names by HTTPS, so that Django may send whoever asks by HTTP there.
+    """
     static = app["static"]["root"] if app["static"]["root"].startswith("/") else f"{app['root']}/releases/{release}/static"
-    env = {"RELEASE": release, "VERSION": version, "STATIC_ROOT": static}
+    env = {"RELEASE": release, "VERSION": version, "STATIC_ROOT": static, SECURE_REDIRECT: str(secure)}
     return dict(env, **environment(app))
+
+
+def unseen(app: dict) -> set:
+    """Return the names of the secrets that no process of the app sees."""
+    dns = app["tls"]["dns"]["credentials"].values() if app["tls"]["mode"] == "acme" else []
+    logins = [name for allow in app["allow"] for name in allow["users"].values()]
+    return {*DEPLOY_SECRETS, *IN_ROTATION, *(str(name) for name in [*dns, *logins])}
+
+
+def rotation_role(app: dict) -> str:
+    """Return the login that carries the app through a change of its database password: a member of its role, which it becomes at login."""
+    return f"{app['database']['user'][:54]}_rotation"
+
+
+def database_login(app: dict) -> tuple[str, str]:
+    """Return user and password by which the app reaches its PostgreSQL, while its password changes those of another login."""
+    coming = app["secrets"].get("DATABASE_PASSWORD_NEXT", "")
+    return (rotation_role(app), coming) if coming else (app["database"]["user"], app["secrets"].get("DATABASE_PASSWORD", ""))
+
+
+def fallback_keys(secrets: dict) -> str:
+    """Return the keys beside SECRET_KEY whose signatures count: the one to come, so that no instance refuses what another signed, and those before."""
+    names = [secrets.get("SECRET_KEY_NEXT"), secrets.get("SECRET_KEY_PREVIOUS"), *secrets.get("SECRET_KEY_FALLBACKS", "").split(",")]
+    return ",".join(dict.fromkeys(key.strip() for key in names if key and key.strip()))
 
 
 def secret_environment(app: dict) -> dict:
     """Return the variables that nobody may see: the app's secrets, and the URLs that hold one of them or lead to its services."""
-    secrets = {key: value for key, value in app["secrets"].items() if key not in DEPLOY_SECRETS}
+    secrets = {key: value for key, value in app["secrets"].items() if key not in unseen(app)}
     env = {}
     if app["database"]["engine"] in ("postgresql", "container"):
-        password, where = quote(secrets.get("DATABASE_PASSWORD", ""), safe=""), quote(database_host(app), safe="")
-        env["DATABASE_URL"] = f"postgresql://{app['database']['user']}:{password}@{where}:5432/{app['database']['name']}"
+        user, password = database_login(app)
+        env["DATABASE_URL"] = f"postgresql://{user}:{quote(password, safe='')}@{quote(database_host(app), safe='')}:5432/{app['database']['name']}"
+        if user != app["database"]["user"]:
+            secrets.update(DATABASE_USER=user, DATABASE_PASSWORD=password)
     if app["cache"]["engine"] in ("redis", "container"):
         numbers = app["cache"]["databases"]
         for key, number in (("CACHE_URL", numbers["cache"]), ("SESSION_URL", numbers["session"]),
                             ("CELERY_BROKER_URL", numbers["broker"]), ("CELERY_RESULT_URL", numbers["result"])):
             env[key] = redis_url(app, number, key.startswith("CELERY"))
+    fallbacks = fallback_keys(app["secrets"])
+    if fallbacks:
+        secrets["SECRET_KEY_FALLBACKS"] = fallbacks
     return dict(env, **secrets)
+
+
+def other_redis_password(app: dict) -> str:
+    """Return the second password that Redis takes while the first changes, empty at all other times."""
+    return app["secrets"].get("REDIS_PASSWORD_NEXT") or app["secrets"].get("REDIS_PASSWORD_PREVIOUS") or ""
 
 
 def redis_url(app: dict, number: int, celery: bool) -> str:
@@ -747,7 +912,7 @@ def databases(apps: list[dict]) -> list[dict]:
 def caches(apps: list[dict]) -> list[dict]:
     """Return what the role redis makes: an instance for each app."""
     return [{"name": app["name"], "group": app["user"], "port": app["cache"]["port"],
-             "password": app["secrets"].get("REDIS_PASSWORD", ""), "memory": app["cache"]["memory"],
+             "password": app["secrets"].get("REDIS_PASSWORD", ""), "other_password": other_redis_password(app), "memory": app["cache"]["memory"],
              "policy": app["cache"]["policy"], "persistence": app["cache"]["persistence"],
              "databases": max(16, *(number + 1 for number in app["cache"]["databases"].values()))}
             for app in apps if app["cache"]["engine"] == "redis"]
@@ -779,7 +944,7 @@ def site(app: dict) -> dict:
               "max_age": app["static"]["max_age"]}
     media = {"url": app["media"]["url"], "folder": f"{app['root']}/shared/media", "max_age": app["media"]["max_age"]}
     return {
-        "name": app["name"], "domains": app["domains"], "canonical": app["canonical"], "tls": app["tls"],
+        "name": app["name"], "domains": app["domains"], "canonical": app["canonical"], "tls": app["tls"], "certificates": app["certificates"],
         "root": app["root"], "live": live, "host": app["health"]["host"], "scheme": app["scheme"], "network": app["network"],
         # The brackets make a pattern of it, which may match nothing: there is no such file before the first release.
         "addresses": f"{live}/edge/upstreams[.]conf",
@@ -791,16 +956,40 @@ def site(app: dict) -> dict:
         "frontends": [{"name": frontend["name"], "path": frontend["route"], "folder": f"{live}/frontends/{frontend['name']}",
                        "pool": f"{app['root']}/frontends/{frontend['name']}", "fallback": frontend["fallback"], "max_age": frontend["max_age"]}
                       for frontend in app["frontends"]],
-        "limits": [dict(limit, exempt=app["health"]["path"]) for limit in app["limits"]],
+        "limits": app["limits"], "health": app["health"]["path"].partition("?")[0],
         "static": static if app["static"]["url"] else None, "media": media if app["media"]["url"] else None,
-        "body_size": app["body_size"], "headers": app["headers"], "allow": app["allow"],
+        "body_size": app["body_size"], "headers": app["headers"], "hsts": hsts(app), "allow": allowed(app),
         "extra": app["site_extra"],
     }
 
 
-def web_ports(apps: list[dict]) -> list[int]:
-    """Return the public ports of the apps: 80, and 443 when one of them has TLS."""
+def hsts(app: dict) -> str:
+    """Return the value of Strict-Transport-Security, empty for none."""
+    wanted = app["tls"]["hsts"]
+    if not wanted["max_age"]:
+        return ""
+    return f"max-age={wanted['max_age']}" + ("; includeSubDomains" if wanted["subdomains"] else "") + ("; preload" if wanted["preload"] else "")
+
+
+def allowed(app: dict) -> list[dict]:
+    """Return who reaches which paths; ``login`` is the name of the file of those who log in, empty where nobody has to."""
+    return [dict(allow, login=f"{app['name']}-{number}" if allow["users"] else "") for number, allow in enumerate(app["allow"], 1)]
+
+
+def logins(apps: list[dict], edges: tuple = ("nginx",)) -> list[dict]:
+    """Return the files of logins of the edge: name, and login -> password."""
+    return [{"name": allow["login"], "users": {str(login): app["secrets"].get(str(secret), "") for login, secret in allow["users"].items()}}
+            for app in apps if app["edge"] in edges for allow in allowed(app) if allow["login"]]
+
+
+def web_ports(apps: list[dict], proto: str = "tcp", distribution: str = "") -> list[int]:
+    """Return the public ports of the apps: 80, and 443 when one of them has TLS; by udp 443 when one of them has HTTP/3.
+
+    ``distribution`` is the host's (C(bookworm)), whose own nginx may not know HTTP/3.
+    """
     public = [app for app in apps if app["edge"] != "none"]
+    if proto == "udp":
+        return [443] if any(app["tls"]["http3"] and (app["edge"] != "nginx" or distribution not in WITHOUT_HTTP3) for app in public) else []
     return ([80] if public else []) + ([443] if any(app["tls"]["mode"] != "none" for app in public) else [])
 
 

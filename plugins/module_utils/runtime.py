@@ -25,6 +25,7 @@ from ansible_collections.quayside.django.plugins.module_utils import (
     processes,
     releases,
     sizing,
+    units,
 )
 
 IN_APP = {"django_run.py": django_run, "celery_control.py": celery_control}
@@ -135,7 +136,9 @@ class Runtime:
     def background(self, verb: str, release: str, steps: list[str]) -> None:
         """Run shell lines that go on without whoever asked for them; their journal is that of a unit."""
         unit = f"{self.app['name']}-{verb}-{release}-{time.monotonic_ns()}"
-        host.run(["systemd-run", "--quiet", "--collect", "--no-block", f"--unit={unit}", "--service-type=oneshot", "--", "/bin/sh", "-c", "; ".join(steps)])
+        properties = [f"--property={line}" for line in units.messenger(sees_processes=True)]
+        host.run(["systemd-run", "--quiet", "--collect", "--no-block", f"--unit={unit}", "--service-type=oneshot", *properties, "--",
+                  "/bin/sh", "-c", "; ".join(steps)])
 
     def choose_ports(self, release: str) -> dict:
         """Return a free port of localhost for each process of a release that is reached by one.

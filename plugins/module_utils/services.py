@@ -31,7 +31,8 @@ def parts(app: dict) -> list[str]:
 def projects(apps: list[dict]) -> list[dict]:
     """Return what the role services makes: for each app that has services its public model and the passwords of them."""
     return [{"app": model.public(app), "passwords": {"database": app["secrets"].get("DATABASE_PASSWORD", ""),
-                                                     "cache": app["secrets"].get("REDIS_PASSWORD", "")}} for app in apps if parts(app)]
+                                                     "cache": app["secrets"].get("REDIS_PASSWORD", ""),
+                                                     "cache_other": model.other_redis_password(app)}} for app in apps if parts(app)]
 
 
 def folder(app: dict) -> str:
@@ -115,12 +116,19 @@ def cache(app: dict, size: dict, conf: str) -> dict:
     # With a password the answer without one is NOAUTH: the server is there, which is what is asked.
     made["healthcheck"] = {"test": ["CMD-SHELL", "redis-cli ping | grep -q -e PONG -e NOAUTH"], "interval": "10s", "timeout": "5s", "retries": 5,
                            "start_period": "60s", "start_interval": "1s"}
-    made["labels"]["quayside.config"] = hashlib.sha256(conf.encode()).hexdigest()[:16]
+    # Another password needs no other container: Redis is told while it runs.
+    shown = re.sub(r"^(requirepass) .*$", r"\1", re.sub(r"^user default .*\n", "", conf, flags=re.M), flags=re.M)
+    made["labels"]["quayside.config"] = hashlib.sha256(shown.encode()).hexdigest()[:16]
     return made
 
 
-def redis_conf(app: dict, password: str, maxmemory: int) -> str:
-    """Return Redis's file. ``maxmemory``: MiB for ``memory: auto``."""
+def requirepass(password: str) -> str:
+    """Return the line of Redis's file that names its password."""
+    return f"requirepass {json.dumps(password, ensure_ascii=False)}"
+
+
+def redis_conf(app: dict, password: str, maxmemory: int, second: str = "") -> str:
+    """Return Redis's file. ``maxmemory``: MiB for ``memory: auto``; ``second``: the line for two passwords, while one changes (rotation.redis_line)."""
     settings = app["cache"]
     lines = [
         f"# Written by quayside.django for the app {app['name']}; the app model decides what stands here.",
@@ -132,7 +140,7 @@ def redis_conf(app: dict, password: str, maxmemory: int) -> str:
         f"save {'300 1' if settings['persistence'] == 'rdb' else json.dumps('')}",
     ]
     if password:
-        lines.append(f"requirepass {json.dumps(password, ensure_ascii=False)}")
+        lines += [requirepass(password), *[second] * bool(second)]
     return "\n".join(lines) + "\n"
 
 

@@ -18,7 +18,7 @@ extends_documentation_fragment:
   - quayside.django.app
 options:
   passwords:
-    description: C(database), the password of the app's role, and C(cache), that of Redis, which may be empty.
+    description: C(database), the password of the app's role, C(cache), that of Redis, which may be empty, and C(cache_other), a second one while it changes.
     type: dict
     default: {}
   sizes:
@@ -77,7 +77,7 @@ import subprocess
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.quayside.django.plugins.module_utils import host, services, sizing
+from ansible_collections.quayside.django.plugins.module_utils import host, redis_client, rotation, services, sizing
 from ansible_collections.quayside.django.plugins.module_utils.docker_engine import Engine, EngineError
 from ansible_collections.quayside.django.plugins.module_utils.host import PhaseError
 
@@ -101,7 +101,8 @@ class Services:
         """Return path -> (text, mode) of the files. Their folder is root's: in the containers other users have to read them."""
         maxmemory = ((self.params["sizes"].get("cache") or {}).get("maxmemory")
                      or sizing.redis_memory_mb(host.size()[1], 1))
-        conf = services.redis_conf(self.app, self.passwords.get("cache") or "", int(maxmemory)) if "redis" in self.parts else ""
+        first, other = self.passwords.get("cache") or "", self.passwords.get("cache_other") or ""
+        conf = services.redis_conf(self.app, first, int(maxmemory), rotation.redis_line(first, other)) if "redis" in self.parts else ""
         found = {"compose.yaml": (services.text(self.app, self.params["sizes"], conf), 0o644)}
         if conf:
             found["secrets/redis.conf"] = (conf, 0o444)
@@ -239,12 +240,30 @@ class Services:
             self.engine.post("/volumes/create", {"Name": name, "Labels": {"quayside.app": self.app["name"]}})
         try:
             self.start()
+            self.settle_cache(before)
         except PhaseError as error:
             if all(text for text, _mode in before.values()) and before != self.wanted:
                 self.write(before)
                 self.start()
                 raise PhaseError(f"{error.reason}. What ran before runs again", error.log, error.look) from error
             raise
+
+    def settle_cache(self, before: dict) -> None:
+        """Let Redis take the passwords of its file, also where its container was not made anew for them."""
+        path = f"{self.folder}/secrets/redis.conf"
+        wanted = [password for password in (self.passwords.get("cache"), self.passwords.get("cache_other")) if password]
+        if "redis" not in self.parts or not wanted or before[path] == self.wanted[path]:
+            return
+        old = [json.loads(line.split(" ", 1)[1]) for line in before[path][0].splitlines() if line.startswith("requirepass ")]
+        network = (self.containers()["redis"]["NetworkSettings"]["Networks"] or {}).get(self.app["network"], {})
+        try:
+            redis = redis_client.Redis((network.get("IPAddress", ""), 6379))
+            redis.log_in([*wanted, *old])
+            for words in rotation.redis_commands(redis.hashes(), wanted):
+                redis.ask(*words)
+            redis.close()
+        except redis_client.RedisError as error:
+            raise PhaseError(f"the password of redis was not changed: {error}", look=f"cd {self.folder}; docker compose logs redis") from error
 
     def write(self, files: dict) -> None:
         """Write files. ``files``: path -> (text, mode)."""

@@ -57,6 +57,10 @@ options:
     description: With C(choose), bring back the newest kept release of this version.
     type: str
     default: ""
+  refresh:
+    description: With C(choose), copy the live release itself, to run it with the secrets of today; nothing is done where it has them already.
+    type: bool
+    default: false
   first:
     description: This host runs what runs once (migrations, single processes).
     type: bool
@@ -196,6 +200,7 @@ def main() -> None:
             "release": {"type": "str", "default": ""},
             "target": {"type": "str", "default": ""},
             "target_version": {"type": "str", "default": ""},
+            "refresh": {"type": "bool", "default": False},
             "first": {"type": "bool", "default": True},
             "allow_hazards": {"type": "bool", "default": False},
             "secrets": {"type": "dict", "default": {}, "no_log": True},

@@ -17,6 +17,10 @@ options:
     description: How many of the last lines of the ledger to return.
     type: int
     default: 5
+  secret_days:
+    description: Days after which a secret is named as old; 0 for never.
+    type: int
+    default: 365
 attributes:
   check_mode:
     support: full
@@ -75,10 +79,25 @@ memory:
   description: Bytes of memory that the app's units take together.
   type: int
   returned: success
+certificates:
+  description: >-
+    For an app with HTTPS, each of its names with what the edge serves for it now, asked by a handshake: C(days) that the certificate has left (none
+    without one), its C(serial), whether it is C(secure), and C(why) not.
+  type: dict
+  returned: success
+stale:
+  description: The live release tells Django another thing of HTTPS than the edge serves (SECURE_SSL_REDIRECT).
+  type: bool
+  returned: success
 disk_free:
   description: Bytes free under the app's root.
   type: int
   returned: success
+secrets:
+  description: Name of a secret to the days since its value has changed on this host, as deploys have seen it.
+  type: dict
+  returned: success
+  sample: {SECRET_KEY: 12}
 text:
   description: All of it for people, some lines.
   type: str
@@ -89,7 +108,7 @@ import os
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.quayside.django.plugins.module_utils import edges, host, http_health, model, releases
+from ansible_collections.quayside.django.plugins.module_utils import edges, host, http_health, model, releases, secret_ages, served
 from ansible_collections.quayside.django.plugins.module_utils.deploy import RUNTIMES
 from ansible_collections.quayside.django.plugins.module_utils.docker_engine import EngineError
 from ansible_collections.quayside.django.plugins.module_utils.lock import Lock
@@ -113,9 +132,12 @@ def read(app: dict, entries: int) -> dict:
     return {
         "live": {"id": live, "version": record.get("version", ""), "sha": record.get("sha", ""), "since": utc(record.get("switched"))} if live else {},
         "containers": runtime.describe(live) if live else [],
+        "certificates": {name: served.look(name) for name in app["domains"]} if app["scheme"] == "https" and app["edge"] != "none" else {},
+        "stale": bool(live) and model.SECURE_REDIRECT not in app["env"] and bool(record.get("secure")) != edges.secure(app),
         "healthy": not health, "health": health, "units": states, "lock": Lock(f"{app['root']}/lock").read(), "ledger": shelf.ledger(entries),
         "releases": [{"id": release, "version": found.get("version", ""), "outcome": found.get("outcome", ""), "of": found.get("of", "")}
                      for release, found in sorted(records.items(), reverse=True)],
+        "secrets": secret_ages.days(secret_ages.read(app), time.time()),
         "memory": runtime.memory() if live else 0, "disk_free": disk.f_bavail * disk.f_frsize if disk else 0,
     }
 
@@ -125,8 +147,8 @@ def utc(seconds) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds)) if seconds else ""
 
 
-def text(app: dict, state: dict) -> str:
-    """Return the state for people."""
+def text(app: dict, state: dict, oldest: int = 365) -> str:
+    """Return the state for people; secrets older than ``oldest`` days are named."""
     live = state["live"]
     lines = [f"{app['name']}: {live['version']} is live as {live['id']} since {live['since']}" if live else f"{app['name']}: no release is live"]
     lines.append(f"  health    {'good' if state['healthy'] else state['health']}" + (f"  {app['url']}" if app["url"] else ""))
@@ -135,6 +157,11 @@ def text(app: dict, state: dict) -> str:
               for kept in state["releases"]]
     lines += [f"  {'ledger':<9} {entry['at']}  {entry['ref']}  {entry['result']}  {entry['who']}  {entry['seconds']} s"
               + (f"  {entry['phase']}: {first_line(entry['reason'])}" if entry["reason"] else "") for entry in state["ledger"]]
+    lines += [f"  {'https':<9} {name}  {served.left(one['days']) + ' left' if one['secure'] else 'no: ' + one['why']}"
+              for name, one in state["certificates"].items()]
+    if state["stale"]:
+        lines.append(f"  {'https':<9} Django is not told of it yet: playbooks/certificates.yml")
+    lines += secret_ages.lines(state["secrets"], oldest)
     lock = state["lock"]
     lines.append(f"  lock      {lock['who']} since {utc(lock['since'])}, in phase {lock['phase']}" if lock else "  lock      free")
     lines.append(f"  memory    {state['memory'] // 2**20} MiB, disk {state['disk_free'] // 2**20} MiB free")
@@ -147,14 +174,15 @@ def first_line(reason: str) -> str:
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec={"app": {"type": "dict", "required": True}, "entries": {"type": "int", "default": 5}},
+    module = AnsibleModule(argument_spec={"app": {"type": "dict", "required": True}, "entries": {"type": "int", "default": 5},
+                                          "secret_days": {"type": "int", "default": 365, "no_log": False}},
                            supports_check_mode=True)
     app = module.params["app"]
     try:
         state = read(app, module.params["entries"])
     except (host.PhaseError, EngineError) as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=False, text=text(app, state), **state)
+    module.exit_json(changed=False, text=text(app, state, module.params["secret_days"]), **state)
 
 
 if __name__ == "__main__":

@@ -221,17 +221,25 @@ def test_no_edge_moves_the_link(shelf):
     assert (edges.NoEdge.check(wanted), edges.NoEdge.missing(wanted)) == (None, "")
 
 
-@pytest.mark.parametrize("edge", [edges.Nginx, edges.NginxContainer])
-def test_a_site_without_its_certificate_is_asked_by_http(tmp_path, monkeypatch, edge):
-    monkeypatch.setattr(edge, "folder", str(tmp_path))
+@pytest.mark.proves("4.38")
+@pytest.mark.parametrize("edge", [edges.Nginx, edges.NginxContainer, edges.Traefik])
+def test_a_name_without_its_certificate_is_asked_by_http(monkeypatch, edge):
+    good: set = set()
+    monkeypatch.setattr(edges.served, "look", lambda name: {"fits": name in good, "secure": name in good})
     wanted = loaded(tls={"mode": "provided", "certificate": "/c", "key": "/k"}, health={"path": "/up/"})
-    (tmp_path / "sites-enabled").mkdir()
-    site = tmp_path / "sites-enabled" / "pos"
-    site.write_text("server {\n    listen 80;\n}\n")
     assert edge.check(wanted, host="a.b").url == "http://127.0.0.1/up/"
-    site.write_text("server {\n    listen 443 ssl;\n}\n")
+    good.add("pos.example.com")
     assert edge.check(wanted).url == "https://127.0.0.1/up/"
     assert edge.check(loaded()).url == "http://127.0.0.1/"
+
+
+@pytest.mark.proves("4.38")
+@pytest.mark.parametrize(("fields", "good", "secure"), [
+    ({}, {"a.test", "b.test"}, True), ({}, {"a.test"}, False), ({}, set(), False), ({"canonical": "a.test"}, {"a.test"}, True),
+    ({"canonical": "b.test"}, {"a.test"}, False), ({"edge": "none"}, {"a.test", "b.test"}, False), ({"tls": {"mode": "none"}}, {"a.test", "b.test"}, False)])
+def test_an_app_sends_to_https_only_where_all_its_names_have_it(monkeypatch, fields, good, secure):
+    monkeypatch.setattr(edges.served, "look", lambda name: {"fits": name in good, "secure": name in good})
+    assert edges.secure(loaded(**{"domains": ["a.test", "b.test"], "tls": {"mode": "selfsigned"}, **fields})) is secure
 
 
 @pytest.mark.parametrize("edge", [edges.Nginx, edges.NginxContainer, edges.Traefik])

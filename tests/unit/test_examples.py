@@ -147,7 +147,7 @@ def test_matcher_is_two_images_of_one_source(variables):
 @pytest.mark.proves("3.02", "3.05")
 def test_uat_differs_from_prod_in_names_and_secrets_only(variables):
     uat, prod = (app_of("trio", environment, variables) for environment in ("uat", "prod"))
-    same = set(uat) - {"domains", "secrets", "url", "health"}
+    same = set(uat) - {"domains", "secrets", "url", "health", "certificates"}
     assert {key: uat[key] for key in same} == {key: prod[key] for key in same}
     assert (uat["domains"], prod["domains"]) == (["uat.trio.example.com"], ["trio.example.com"])
 

@@ -255,8 +255,8 @@ def test_allowed_hosts_are_written_as_django_reads_them(domain):
     ({"cache": {"port": 6380}}, "REDIS_PASSWORD", "cache.port opens a TCP port"),
 ])
 def test_a_missing_secret_is_named_with_the_reason(fields, name, reason):
-    assert f"app pos: secrets: {name} is missing ({reason}): put it into the environment's vault file and name it in the app's secrets" in findings(
-        written(**fields))
+    assert (f"app pos: secrets: {name} is missing ({reason}): playbooks/secrets.yml puts what can be made into the environment's vault file, "
+            "and tells the rest") in findings(written(**fields))
 
 
 def test_an_app_without_database_and_cache_needs_the_secret_key_only():
@@ -347,6 +347,7 @@ def test_the_plain_variables_of_a_small_app():
         "DJANGO_SETTINGS_MODULE": "pos.settings", "ALLOWED_HOSTS": "pos.example.com", "CSRF_TRUSTED_ORIGINS": "http://pos.example.com",
         "STATIC_URL": "/static/", "STATIC_ROOT": f"/opt/pos/releases/{RELEASE}/static", "MEDIA_URL": "/media/",
         "MEDIA_ROOT": "/opt/pos/shared/media", "LOGS": "/opt/pos/shared/logs", "PYTHONUNBUFFERED": "1", "RELEASE": RELEASE, "VERSION": "v1",
+        "SECURE_SSL_REDIRECT": "False",
         "DATABASE_HOST": "127.0.0.1",
         "DATABASE_PORT": "5432", "DATABASE_NAME": "pos", "DATABASE_USER": "pos"}
 
@@ -412,7 +413,7 @@ def test_the_databases_that_postgresql_makes():
 
 def test_the_instances_that_redis_makes():
     apps = model.load([written(user="clerk"), written(name="till", domains=["t.example.com"], cache={"engine": "external"})])
-    assert model.caches(apps) == [{"name": "pos", "group": "clerk", "port": 0, "password": "", "memory": "auto", "policy": "volatile-lru",
+    assert model.caches(apps) == [{"name": "pos", "group": "clerk", "port": 0, "password": "", "other_password": "", "memory": "auto", "policy": "volatile-lru",
                                    "persistence": "aof", "databases": 16}]
 
 
@@ -432,7 +433,7 @@ def test_the_site_that_nginx_serves():
     assert site["static"] == {"url": "/static/", "folder": "/opt/pos/live/static", "pool": "/opt/pos/static", "max_age": 60}
     assert site["media"] == {"url": "/media/", "folder": "/opt/pos/shared/media", "max_age": 86400}
     assert (site["body_size"], site["headers"], site["extra"]) == ("20m", {}, "")
-    assert site["allow"] == [{"path": "/admin/", "addresses": ["10.0.0.0/8"]}]
+    assert site["allow"] == [{"path": "/admin/", "addresses": ["10.0.0.0/8"], "users": {}, "login": ""}]
     assert (site["listen"], site["frontends"], site["limits"]) == ([], [], [])
 
 
@@ -444,7 +445,8 @@ def test_a_process_with_a_port_is_reached_by_a_variable_that_each_switch_sets():
     assert site["upstreams"][1]["server"] == ""
     assert [(one["port"], one["upstream"]) for one in site["listen"]] == [(3000, "pos-front-end")]
     assert (site["frontends"][0]["path"], site["frontends"][0]["folder"]) == ("/app/", "/opt/pos/live/frontends/spa")
-    assert site["limits"] == [{"path": "/api/", "rate": 10, "burst": 20, "exempt": "/"}]
+    assert site["limits"] == [{"path": "/api/", "rate": 10, "burst": 20, "exempt": []}]
+    assert site["health"] == "/"
 
 
 def test_a_site_without_static_and_media_has_none():

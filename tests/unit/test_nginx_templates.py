@@ -13,6 +13,7 @@ import pytest
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar
+from ansible_collections.quayside.django.plugins.module_utils import certificates
 
 ROLE = Path(__file__).parents[2] / "roles" / "nginx"
 
@@ -51,18 +52,21 @@ def render(*sites, release="trixie", **variables):
     for path in ("defaults", "vars"):
         role.update(loader.load_from_file(str(ROLE / path / "main.yml"), trusted_as_template=True))
     known = {**role, **facts, "nginx_sites": list(sites), **variables}
-    tasks = loader.load_from_file(str(ROLE / "tasks" / "main.yml"), trusted_as_template=True)
+    tasks = loader.load_from_file(str(ROLE / "tasks" / "configuration.yml"), trusted_as_template=True)
     task = next(task["quayside.django.nginx_config"] for task in tasks if "quayside.django.nginx_config" in task)
     templar = Templar(loader, variables=known)
-    done = templar.template(task)
+    offered = templar.template(known["__nginx_offered_certificates"])
+    good = [{"site": one["site"], "good": one["names"], "certificate": one["certificate"], "key": one["key"]} for one in offered]
+    done = Templar(loader, variables={"__nginx_certificates": {"usable": certificates.share(good)}, **known}).template(task)
     return Rendered(done["files"]["nginx.conf"], done["sites"], templar.template(role["__nginx_self_signed_certificates"]))
 
 
 def contained(*sites, variant="container", usable=()):
     """Render as the tasks for a container do."""
     variables = DataLoader().load_from_file(str(ROLE / "vars" / f"{variant}.yml"), trusted_as_template=True)
-    certificates = {name: {"certificate": f"/edge/{name}.crt", "key": f"/edge/{name}.key"} for name in usable}
-    chosen = {"nginx_container_sites": list(sites), "nginx_files_sites": list(sites), "__nginx_certificates": {"usable": certificates}}
+    held = {one["name"]: [{"names": one["domains"], "certificate": f"/edge/{one['name']}.crt", "key": f"/edge/{one['name']}.key"}]
+            for one in sites if one["name"] in usable}
+    chosen = {"nginx_container_sites": list(sites), "nginx_files_sites": list(sites), "__nginx_certificates": {"usable": held}}
     return render(*sites, **{**variables, **chosen})
 
 
@@ -108,7 +112,8 @@ def test_handles_for_open_files_suffice_for_connections():
 def test_the_link_is_followed_at_each_connect():
     assert "server unix:/opt/my-shop/live/run/web.sock fail_timeout=0;" in text()
     assert "keepalive" not in text().replace("No keepalive", "")
-    assert "open_file_cache" not in render(site()).main + text()
+    # A file that is kept open would outlive the switch.
+    assert "open_file_cache_min_uses 1000000000;" in render(site()).main
 
 
 @pytest.mark.proves("2.08", "4.07")
@@ -300,12 +305,46 @@ def test_self_signed_certificates_are_for_all_domains():
     ]
 
 
+def test_an_address_is_asked_without_a_name_in_the_handshake():
+    server = blocks(render(site(tls=TLS)).main, "    server {")[1]
+    assert "ssl_certificate /etc/ssl/quayside/my-shop.crt;" in server
+    assert "return 444;" in server
+
+
+@pytest.mark.proves("4.02", "4.26", "4.27", "4.58")
+@pytest.mark.parametrize(("canonical", "held", "plain", "secure", "redirects"), [
+    ("", [], ["a.test b.test"], [], []),
+    ("", [["a.test", "b.test"]], [], ["a.test b.test"], ["a.test b.test: https://$host$request_uri"]),
+    ("", [["a.test"], ["b.test"]], [], ["a.test", "b.test"], ["a.test b.test: https://$host$request_uri"]),
+    ("", [["b.test"]], ["a.test"], ["b.test"], ["b.test: https://$host$request_uri"]),
+    ("a.test", [], ["a.test"], [], ["b.test: http://a.test$request_uri"]),
+    ("a.test", [["a.test", "b.test"]], [], ["a.test"], ["a.test b.test: https://a.test$request_uri", "b.test: https://a.test$request_uri"]),
+    ("a.test", [["a.test"]], [], ["a.test"], ["a.test: https://a.test$request_uri", "b.test: https://a.test$request_uri"]),
+    ("a.test", [["b.test"]], ["a.test"], [], ["b.test: http://a.test$request_uri", "b.test: http://a.test$request_uri"]),
+])
+def test_names_with_a_certificate_and_names_without(canonical, held, plain, secure, redirects):
+    certificates = [{"name": f"c{number}", "names": names, "certificate": f"/c{number}.crt", "key": f"/c{number}.key"} for number, names in enumerate(held)]
+    provided = {"mode": "provided", "certificate": "", "key": ""}
+    config = text(domains=["a.test", "b.test"], canonical=canonical, tls=provided, certificates=certificates)
+    found: dict = {"plain": [], "secure": [], "redirects": []}
+    for server in blocks(config, "server {"):
+        names = re.search(r"server_name (.*);", server)[1]
+        for number, of in enumerate(held):
+            assert (f"ssl_certificate /c{number}.crt;" in server) == ("listen 443" in server and names.split()[0] in of)
+        assert ("acme-challenge" in server) == ("listen 80;" in server)
+        if "proxy_pass" in server:
+            found["secure" if "listen 443" in server else "plain"].append(names)
+        else:
+            found["redirects"].append(f"{names}: {re.search(r'return 301 (.*);', server)[1]}")
+    assert found == {"plain": plain, "secure": secure, "redirects": redirects}
+
+
 @pytest.mark.parametrize(
     ("release", "http2", "reject"),
     [("jammy", "listen 443 ssl http2;", False), ("bookworm", "listen 443 ssl http2;", True), ("trixie", "http2 on;", True)],
 )
 def test_words_that_the_version_of_nginx_knows(release, http2, reject):
-    done = render(site(tls=TLS), release=release)
+    done = render(site(tls=TLS, domains=["shop.example.com"]), release=release)
     assert http2 in done.sites["my-shop"]
     assert ("ssl_reject_handshake on;" in done.main) == reject
     assert ("return 444;" in blocks(done.main, "    server {")[1]) != reject
@@ -374,9 +413,12 @@ def test_a_port_on_the_loopback_always_leads_to_the_live_process():
 
 @pytest.mark.proves("4.06", "4.66", "4.67")
 def test_limits_are_by_address_and_path():
-    config = text(limits=[{"path": "/api/", "rate": 10, "burst": 20, "exempt": "/api/health/?full=1"}])
-    (key,) = blocks(config, "map $uri $my_shop_limited_1 ")
+    config = text(limits=[{"path": "/api/", "rate": 10, "burst": 20, "exempt": ["/api/hooks/"]}], health="/api/health/")
+    (key,) = blocks(config, "map $my_shop_path $my_shop_limited_1 ")
+    assert "set $my_shop_path $uri;" in config
     assert '"/api/health/" "";' in key
+    assert '"~^/api/hooks/" "";' in key
+    assert key.index("hooks") < key.index('"~^/api/" $binary')
     assert '"~^/api/" $binary_remote_addr;' in key
     assert 'default "";' in key
     assert "limit_req_zone $my_shop_limited_1 zone=my_shop_1:10m rate=10r/s;" in config
@@ -448,7 +490,7 @@ def test_no_headers_at_all():
 
 @pytest.mark.proves("4.03", "4.57", "4.58")
 def test_in_a_container():
-    done = contained(site(**TCP, tls=TLS), usable=["my-shop"])
+    done = contained(site(**TCP, tls=TLS, domains=["shop.example.com"]), usable=["my-shop"])
     assert "user www-data" not in done.main
     assert "resolver 127.0.0.11 valid=1s ipv6=off;" in done.main
     assert "error_log stderr;" in done.main

@@ -26,7 +26,7 @@ def test_apps_without_services_have_none():
 def test_passwords_travel_apart_from_the_app():
     (one,) = services.projects([loaded(**BOTH)])
     assert "secrets" not in one["app"]
-    assert one["passwords"] == {"database": SECRETS["DATABASE_PASSWORD"], "cache": ""}
+    assert one["passwords"] == {"database": SECRETS["DATABASE_PASSWORD"], "cache": "", "cache_other": ""}
 
 
 @pytest.mark.proves("4.84")

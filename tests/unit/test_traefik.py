@@ -6,7 +6,7 @@ import re
 
 import pytest
 import yaml
-from ansible_collections.quayside.django.plugins.module_utils import traefik
+from ansible_collections.quayside.django.plugins.module_utils import traefik, traefik_files
 from samples import RELEASE, loaded
 
 NOSNIFF = {"X-Content-Type-Options": "nosniff"}
@@ -24,8 +24,11 @@ def parsed(text):
     return yaml.safe_load(text.replace('{{"{{"}}', "{{")) or {}
 
 
-def http(headers=NOSNIFF, certificate=None, **fields):
-    return parsed(traefik.routes(app(**fields), headers, certificate))["http"]
+def http(headers=NOSNIFF, held=None, asked=(), **fields):
+    """Return the routes of an app; where it has TLS and nothing else is said, all of its names have a certificate."""
+    wanted = app(**fields)
+    held = [{"names": wanted["domains"]}] if held is None and wanted["scheme"] == "https" else held or []
+    return parsed(traefik.routes(wanted, headers, held, asked))["http"]
 
 
 def serving(found, path, host="pos.example.com", entry="web"):
@@ -47,6 +50,15 @@ def serving(found, path, host="pos.example.com", entry="web"):
     ("/static/a.css", "pos-files"), ("/media/a.png", "pos-files"), ("/x/.git/config", "pos-files")])
 def test_paths_go_where_the_model_says(path, service):
     assert serving(http(), path)["service"] == service
+
+
+@pytest.mark.parametrize(("path", "refused"), [
+    ("/api/.git/config", True), ("/.env", True), ("/admin%2Fx", True), ("/.well-known/a%2fb", True), ("/.well-known/x", False), ("/a.b", False)])
+def test_what_is_hidden_reaches_nothing(path, refused):
+    found = http()
+    router = serving(found, path)
+    assert (router["middlewares"][-1] == "pos-nowhere") == refused
+    assert found["middlewares"]["pos-nowhere"] == {"replacePath": {"path": "/.nowhere"}}
 
 
 def test_names_that_no_app_declares_have_no_router():
@@ -77,7 +89,7 @@ def test_every_service_that_a_route_names_is_there_before_the_first_release():
 def test_http_goes_to_https():
     found = http(tls=TLS)
     router = serving(found, "/api/?a=1")
-    assert router["middlewares"] == ["pos-to-https"]
+    assert router["middlewares"] == ["pos-headers", "pos-to-https"]
     assert found["middlewares"]["pos-to-https"] == {"redirectScheme": {"scheme": "https", "permanent": True}}
     assert serving(found, "/api/x", entry="websecure")["tls"] == {"options": "default"}
 
@@ -90,13 +102,55 @@ def test_other_names_go_to_the_canonical_one():
     assert serving(found, "/x")["service"] == "pos-frontend"
 
 
+ACME = {"mode": "acme", "email": "ops@example.com", "server": "https://ca.test/dir"}
+
+
 @pytest.mark.proves("3.18")
 def test_acme_asks_for_the_names():
-    wanted = app(domains=["a.example.com", "b.example.com"], tls={"mode": "acme", "email": "ops@example.com", "server": "https://ca.test/dir"})
-    router = serving(parsed(traefik.routes(wanted, {}))["http"], "/", host="a.example.com", entry="websecure")
-    assert router["tls"] == {"options": "default", "certResolver": "quayside", "domains": [{"main": "a.example.com", "sans": ["b.example.com"]}]}
-    resolver = parsed(traefik.settings([wanted], "/d", [], 300))["certificatesResolvers"]["quayside"]["acme"]
-    assert resolver == {"email": "ops@example.com", "caServer": "https://ca.test/dir", "storage": "/acme/acme.json", "httpChallenge": {"entryPoint": "web"}}
+    wanted = app(domains=["a.example.com", "b.example.com"], tls=ACME)
+    text = traefik.routes(wanted, {}, [], [["a.example.com", "b.example.com"]])
+    router = serving(parsed(text)["http"], "/", host="a.example.com", entry="websecure")
+    assert router["tls"] == {"options": "default", "certResolver": "quayside-pos", "domains": [{"main": "a.example.com", "sans": ["b.example.com"]}]}
+    assert traefik.asks(text) == [["a.example.com", "b.example.com"]]
+    assert traefik.asks(traefik.routes(wanted, {})) == []
+    resolver = parsed(traefik.settings([wanted], "/d", [], 300))["certificatesResolvers"]["quayside-pos"]["acme"]
+    other = parsed(traefik.settings([app(tls={**ACME, "staging": True})], "/d", [], 300))["certificatesResolvers"]["quayside-pos"]["acme"]
+    assert other["storage"] != resolver["storage"]  # an account is known to its own authority only
+    assert resolver == {"email": "ops@example.com", "caServer": "https://ca.test/dir", "storage": f"/acme/{traefik.storage(wanted)}",
+                        "httpChallenge": {"entryPoint": "web"}}
+    assert re.fullmatch(r"pos-[0-9a-f]{8}.json", traefik.storage(wanted))
+
+
+@pytest.mark.proves("4.27", "4.56")
+@pytest.mark.parametrize(("secure", "asked", "plain", "tls"), [
+    ([], [], "pos-frontend", None),
+    ([], [["a.test"]], "pos-frontend", "pos-frontend"),
+    (["a.test"], [["a.test"]], "noop@internal", "pos-frontend"),
+    (["b.test"], [["a.test"], ["b.test"]], "pos-frontend", "pos-frontend"),
+    (["b.test"], [["b.test"]], "pos-frontend", None)])
+def test_a_name_is_served_by_http_until_its_certificate_is_there(secure, asked, plain, tls):
+    found = http(domains=["a.test", "b.test"], tls=ACME, held=[{"names": secure}], asked=asked)
+    assert serving(found, "/", host="a.test")["service"] == plain
+    assert (serving(found, "/", host="a.test", entry="websecure") or {"service": None})["service"] == tls
+
+
+@pytest.mark.parametrize(("fields", "key", "value"), [
+    ({"staging": True}, "caServer", "https://acme-staging-v02.api.letsencrypt.org/directory"),
+    ({"eab": "kid-1"}, "eab", {"kid": "kid-1", "hmacEncoded": "h" * 20}),
+    ({"challenge": "dns", "dns": {"plugin": "rfc2136", "propagation": 5}}, "dnsChallenge", {"provider": "rfc2136", "delayBeforeCheck": "5s"})])
+def test_how_the_authority_is_asked(fields, key, value):
+    wanted = app(tls={**ACME, **fields}, secrets={"SECRET_KEY": "k" * 50, "DATABASE_PASSWORD": "d" * 12, "ACME_EAB_HMAC_KEY": "h" * 20})
+    found = parsed(traefik.settings([wanted], "/d", [], 300, {"pos": {"eab": "h" * 20}}, 1))["certificatesResolvers"]["quayside-pos"]["acme"]
+    assert found[key] == value
+    assert found["certificatesDuration"] == 1
+    assert ("httpChallenge" in found) == (key != "dnsChallenge")
+
+
+@pytest.mark.parametrize(("canonical_is_secure", "scheme"), [(True, "https"), (False, "http")])
+def test_the_canonical_name_is_reached_as_it_is_served(canonical_is_secure, scheme):
+    held = [{"names": ["a.test"] if canonical_is_secure else ["b.test"]}]
+    found = http(domains=["a.test", "b.test"], canonical="a.test", tls=TLS, held=held)
+    assert found["middlewares"]["pos-to-canonical"]["redirectRegex"]["replacement"] == f"{scheme}://a.test/${{1}}"
 
 
 @pytest.mark.proves("4.66", "4.67")
@@ -113,7 +167,8 @@ def test_limits_and_the_path_that_has_none():
 def test_address_lists_hold_below_their_path_and_before_limits(path):
     processes = [*PARTS, {"name": "deep", "command": "gunicorn d.wsgi", "route": "/api/admin/deep/"}]
     found = http(processes=processes, allow=[{"path": "/api/admin/", "addresses": ["10.0.0.0/8"]}], limits=[{"path": "/", "rate": 5}])
-    assert serving(found, path)["middlewares"][:2] == ["pos-allow-1", "pos-limit-1"]
+    # The answer of an address list has the headers, too.
+    assert serving(found, path)["middlewares"][:4] == ["pos-headers", "pos-compress", "pos-allow-1", "pos-limit-1"]
     assert found["middlewares"]["pos-allow-1"] == {"ipAllowList": {"sourceRange": ["10.0.0.0/8"]}}
     assert "pos-allow-1" not in serving(found, "/api/x")["middlewares"]
 
@@ -140,10 +195,57 @@ def test_the_app_hears_nothing_that_a_client_made_up():
 @pytest.mark.parametrize(("tls", "sent"), [({"mode": "none"}, False), ({"mode": "selfsigned"}, False), (TLS, True)])
 def test_headers_and_hsts_only_where_it_can_be_kept(tls, sent):
     headers = {"Strict-Transport-Security": "max-age=31536000; includeSubDomains", "X-XSS-Protection": "1; mode=block", "X-Content-Type-Options": ""}
-    found = http(tls=tls, headers=headers)["middlewares"]["pos-headers"]["headers"]["customResponseHeaders"]
+    middlewares = http(tls=tls, headers=headers)["middlewares"]
+    plain = middlewares["pos-headers"]["headers"]["customResponseHeaders"]
+    found = middlewares.get("pos-headers-tls", middlewares["pos-headers"])["headers"]["customResponseHeaders"]
     assert found["X-XSS-Protection"] == "1; mode=block"
-    assert ("Strict-Transport-Security" in found) == sent
+    # An empty value takes away what the app says.
+    assert (found["Strict-Transport-Security"] != "") == sent
+    assert plain["Strict-Transport-Security"] == ""
     assert "X-Content-Type-Options" not in found
+
+
+@pytest.mark.proves("4.60")
+def test_hsts_is_said_over_https_and_by_the_app_where_nothing_is_declared():
+    declared = http(tls={**TLS, "hsts": {"max_age": 60}})["middlewares"]
+    assert declared["pos-headers-tls"]["headers"]["customResponseHeaders"]["Strict-Transport-Security"] == "max-age=60"
+    assert declared["pos-headers"]["headers"]["customResponseHeaders"]["Strict-Transport-Security"] == ""
+    assert "Strict-Transport-Security" not in http(tls=TLS)["middlewares"]["pos-headers-tls"]["headers"]["customResponseHeaders"]
+    # What stands before this edge may speak HTTPS for it.
+    behind = parsed(traefik.routes(app(), NOSNIFF, doors=traefik.Doors(trusted=["10.0.0.9"])))["http"]["middlewares"]
+    assert "Strict-Transport-Security" not in behind["pos-headers"]["headers"]["customResponseHeaders"]
+
+
+SECRET = {"SECRET_KEY": "k" * 50, "DATABASE_PASSWORD": "d" * 12, "OPS": "correct horse"}
+ALLOW = [{"path": "/api/", "users": {"ops": "OPS"}}, {"path": "/api/deep/", "addresses": ["192.0.2.0/24"]}, {"path": "/api/own/", "users": {"me": "OPS"}}]
+
+
+@pytest.mark.parametrize(("path", "through"), [
+    ("/api/x", ["login-1-aa"]), ("/api/deep/x", ["allow-2", "login-1-aa"]), ("/api/own/x", ["login-3-new"]), ("/", []), ("/api/healthz/", [])])
+def test_logins_by_the_longest_path_and_not_for_the_health_path(path, through):
+    doors = traefik.Doors("/edge/logins", {"pos-1": "aa"})
+    found = parsed(traefik.routes(app(allow=ALLOW, secrets=SECRET, health={"path": "/api/healthz/"}), NOSNIFF, doors=doors))["http"]
+    chosen = [name for name in serving(found, path)["middlewares"] if "login" in name or "allow" in name]
+    assert chosen == [f"pos-{name}" for name in through]
+    assert found["middlewares"]["pos-login-1-aa"] == {"basicAuth": {"usersFile": "/edge/logins/pos-1", "realm": "pos-1", "removeHeader": True}}
+    assert "pos-allow-1" not in found["middlewares"]
+
+
+@pytest.mark.proves("4.66")
+def test_who_comes_by_a_trusted_proxy_is_who_it_says():
+    limits = [{"path": "/api/", "rate": 10, "burst": 0, "exempt": ["/api/hooks/"]}]
+    found = parsed(traefik.routes(app(limits=limits), NOSNIFF, doors=traefik.Doors(trusted=["10.0.0.9", "fd00::/8"])))["http"]
+    routers = {name: one for name, one in found["routers"].items() if any("limit" in through for through in one["middlewares"])}
+    (direct, behind) = sorted(routers.values(), key=lambda one: one["priority"])
+    assert behind["rule"] == direct["rule"] + " && (ClientIP(`10.0.0.9`) || ClientIP(`fd00::/8`))"
+    assert found["middlewares"]["pos-limit-1"]["rateLimit"].get("sourceCriterion") is None
+    assert found["middlewares"]["pos-limit-1-behind"]["rateLimit"]["sourceCriterion"] == {"ipStrategy": {"excludedIPs": ["10.0.0.9", "fd00::/8"]}}
+    assert not any("limit" in name for name in serving(http(limits=limits), "/api/hooks/x")["middlewares"])
+
+
+def test_http3_is_an_entry_of_its_own_by_choice():
+    assert parsed(traefik.settings([app(tls={**TLS, "http3": True})], "/d", [], 300))["entryPoints"]["websecure"]["http3"] == {}
+    assert "http3" not in parsed(traefik.settings([app(tls=TLS)], "/d", [], 300))["entryPoints"]["websecure"]
 
 
 def test_values_reach_traefik_as_they_are():
@@ -180,3 +282,43 @@ def test_unknown_names_are_refused_where_all_have_their_certificate(fields, stri
     found = parsed(traefik.options([app(**fields)]))["tls"]["options"]["default"]
     assert found["sniStrict"] is strict
     assert found["minVersion"] == "VersionTLS12"
+
+
+@pytest.mark.parametrize(("asked", "groups", "names", "found"), [
+    ([], [["a.test", "b.test"]], ["a.test", "b.test"], [["a.test", "b.test"]]),
+    ([], [["a.test", "b.test"]], ["b.test"], [["b.test"]]),
+    ([], [["a.test"], ["b.test"]], ["a.test", "b.test"], [["a.test"], ["b.test"]]),
+    ([["a.test"], ["b.test"]], [["a.test", "b.test"]], ["a.test", "b.test"], [["a.test"], ["b.test"]]),  # together they did not come
+    ([["a.test"], ["b.test"]], [["a.test", "b.test", "c.test"]], ["a.test", "b.test", "c.test"], [["a.test", "b.test", "c.test"]]),
+    ([["a.test", "b.test"]], [["a.test", "b.test"]], [], [])])
+def test_what_traefik_is_told_to_ask_for(asked, groups, names, found):
+    assert traefik_files.regroup(asked, groups, names) == found
+
+
+@pytest.mark.proves("4.26")
+@pytest.mark.parametrize(("served", "asked", "held", "kept"), [
+    ([], [], [], []), (["a.test"], [["a.test", "b.test"]], [{"names": ["a.test"]}], [["a.test", "b.test"]]),
+    (["a.test", "b.test"], [["a.test", "gone.test"]], [{"names": ["a.test", "b.test"]}], [["a.test"]])])
+def test_what_it_serves_and_what_it_was_told_stay(tmp_path, monkeypatch, served, asked, held, kept):
+    wanted = app(domains=["a.test", "b.test", "10.0.0.2"], tls=ACME)
+    monkeypatch.setattr(traefik_files.served, "look", lambda name: {"secure": name in served})
+    (tmp_path / "dynamic").mkdir()
+    (tmp_path / "dynamic" / "pos.yml").write_text(traefik.routes(wanted, {}, [], asked))
+    assert traefik_files.doors(wanted, str(tmp_path), []) == (held, kept)
+    others = [{"names": ["a.test"], "certificate": "/c", "key": "/k"}]
+    assert traefik_files.doors(app(tls=TLS), str(tmp_path), others) == (others, [])
+
+
+SAID = """ERR Unable to obtain ACME certificate for domains error="unable to generate a certificate for the domains [x.test]: acme: error: 400 :: POST :: \
+https://ca.test/order :: urn:ietf:params:acme:error:rejectedIdentifier :: forbidden by policy: \\"x.test\\", problem: \\"urn\\"" ACME CA=https://ca.test/dir
+ERR Unable to obtain ACME certificate for domains error="unable to generate a certificate for the domains [a.test]: resolver: one or more domains had a \
+problem: [a.test: invalid authorization: acme: error: 400 :: urn:ietf:params:acme:error:connection :: Get \\"http://a.test:80/x\\": reset]" ACME CA=https://ca
+"""
+
+
+@pytest.mark.parametrize(("name", "found"), [
+    ("x.test", 'acme: error: 400 :: POST :: https://ca.test/order :: urn:ietf:params:acme:error:rejectedIdentifier :: forbidden by policy: \\"x.test\\"'),
+    ("a.test", 'acme: error: 400 :: urn:ietf:params:acme:error:connection :: Get \\"http://a.test:80/x\\": reset'),
+    ("b.test", "Traefik does not say why")])
+def test_why_traefik_has_no_certificate(name, found):
+    assert traefik_files.reason(SAID, name).startswith(found)
