@@ -191,3 +191,11 @@ def test_twenty_logins_in_ten_seconds_pass_while_auditors_run(server, row):
     row(f"logins of 20 begun in {took:.0f} s, beside ssh-audit", passed, "20")
     assert took < 10.5
     assert passed == 20, said
+
+
+def test_settings_of_the_kernel_are_in_force(server):
+    server.inside("systemctl restart ufw")  # as at a boot: it has settings of its own
+    for line in server.inside("cat /etc/sysctl.d/60-quayside-net.conf").splitlines():
+        key, sign, value = line.partition(" = ")
+        if sign:
+            assert server.inside(f"sysctl -n {key}").split() == [value], key
