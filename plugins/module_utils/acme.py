@@ -84,12 +84,15 @@ def problems(output: str, names: list[str]) -> dict:
     return {name: reason for name, reason in found.items() if name in names}
 
 
-def from_log(log: str, name: str) -> str:
-    """Return what an authority answered about a name, from certbot's own log: of a name that it left out of an order it prints nothing."""
-    told = [line.strip() for line in log.splitlines() if '"detail":' in line and re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", line)]
-    if not told:
-        return "the authority left it out (/var/log/letsencrypt/letsencrypt.log)"
-    return told[-1].partition('"detail":')[2].strip(" ,")[1:-1].replace('\\"', '"')
+def answers(log: str, names: list[str]) -> dict:
+    """Return name -> reason from what certbot logged of an authority's answers; names that none speaks of are left out.
+
+    Of a name that it left out of an order certbot prints nothing, and certbot 2.1 with Python 3.11 breaks down over a refused order
+    ("AttributeError: can't set attribute").
+    """
+    details = [line.partition('"detail":')[2].strip().strip(",")[1:-1].replace('\\"', '"') for line in log.splitlines() if '"detail":' in line]
+    found = {name: [detail for detail in details if re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", detail)] for name in names}
+    return {name: told[-1] for name, told in found.items() if told}
 
 
 def last_words(output: str) -> str:

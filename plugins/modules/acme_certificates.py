@@ -160,7 +160,7 @@ def issue(app: dict, name: str, names: list[str], webroot: str, eab: str, env: d
         if app["tls"]["eab"]:
             secrets = f"{folder}/cli.ini"
             host.write(secrets, acme.ini({"eab-kid": app["tls"]["eab"], "eab-hmac-key": eab}), 0o600)
-        said, forgotten = "", False
+        said, forgotten, before = "", False, len(host.text(LOG))
         while names:
             done = certbot(acme.argv(name, names, app["tls"], webroot, app["name"], secrets), env)
             said = done.stdout + "\n" + done.stderr
@@ -171,15 +171,15 @@ def issue(app: dict, name: str, names: list[str], webroot: str, eab: str, env: d
                 forgotten = True
                 continue
             # Some authorities refuse a whole order for one of its names.
-            refused = acme.problems(said, names)
+            refused = acme.problems(said, names) or acme.answers(host.text(LOG)[before:], names)
             failed.update(refused or dict.fromkeys(names, acme.last_words(said)))
             names = [one for one in names if one not in failed] if refused else []
     now = state(name)
     has = set() if now["broken"] else now["names"]
-    told = acme.problems(said, names)
+    told = {**acme.answers(host.text(LOG)[before:], names), **acme.problems(said, names)}
     for one in names:
         if one not in covered([one], has):
-            failed[one] = told.get(one) or acme.from_log(host.text(LOG), one)
+            failed[one] = told.get(one, f"the authority left it out ({LOG})")
     return failed
 
 
