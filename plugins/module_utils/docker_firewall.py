@@ -10,7 +10,6 @@ import re
 from ansible_collections.quayside.django.plugins.module_utils import firewall
 
 CHAIN = "quayside-docker"
-FAMILIES = (4, 6)
 LOOPBACK = {4: "127.0.0.0/8", 6: "::1/128"}
 
 
