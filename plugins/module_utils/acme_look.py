@@ -44,17 +44,20 @@ def overdue(answer: dict, now: float) -> bool:
         return False
 
 
-def why(path: str, server: str, bundle: str) -> str:
-    """Return why an authority wants the certificate in a file renewed now; empty when it does not, or says nothing of it."""
-    context = ssl.create_default_context(cafile=bundle or None)
+def why(chain: str, server: str, bundle: str) -> str:
+    """Return why an authority wants a certificate renewed now; empty when it does not, or says nothing of it.
+
+    ``bundle`` is the path of authorities that are believed beside the system's; empty for none.
+    """
+    context = ssl.create_default_context()
+    if bundle:
+        context.load_verify_locations(bundle)
 
     def get(url: str) -> dict:
         with urllib.request.urlopen(url, timeout=TIMEOUT, context=context) as answer:
             return json.loads(answer.read(100000))
 
     try:
-        with open(path, encoding="ascii") as file:
-            chain = file.read()
         name = identifier(ssl.PEM_cert_to_DER_cert(chain.partition("-----END CERTIFICATE-----")[0] + "-----END CERTIFICATE-----\n"))
         place = get(server).get("renewalInfo", "")
         if name and place and overdue(get(f"{place}/{name}"), time.time()):

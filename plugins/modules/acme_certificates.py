@@ -228,7 +228,7 @@ def main() -> None:
                 found = state(wanted["name"])
                 by_hand = "it is asked for by hand" if params["force"] else ""
                 if params["look"] and not by_hand and not found["broken"] and not module.check_mode:
-                    by_hand = acme_look.why(wanted["certificate"], app["tls"]["server"], env.get("REQUESTS_CA_BUNDLE", ""))
+                    by_hand = acme_look.why(host.text(wanted["certificate"]), app["tls"]["server"], env.get("REQUESTS_CA_BUNDLE", ""))
                 why = found["broken"] or by_hand or acme.why_ask(wanted["names"], found, app["tls"]["server"], time.time())
                 if why:
                     asked[wanted["name"]] = why

@@ -14,8 +14,10 @@ description:
     those, by their routes (C(dynamic/<app>.yml)), and waited for. Names that have a certificate then are sent from HTTP to HTTPS.
   - A name that does not lead here, and one that the authority refuses, is told as a warning with its reason, and stops no other. Where one
     certificate for several names does not come, each of them is asked for by itself.
-  - Traefik renews what it has fetched, and nobody notices. It fetches nothing anew before its time, except at a start without its file.
-    So O(force) takes the certificates away and restarts it, and HTTPS fails until they are there again.
+  - Traefik renews what it has fetched, and nobody notices. It fetches nothing anew before its time, except at a start without it.
+    So one that has ended, is for other names, has another key, or that its authority wants back (O(look)) is taken out of Traefik's file,
+    and Traefik is restarted. O(force) does so with all of them, and HTTPS fails until they are there again.
+  - A good one that was taken away comes back where the authority gives no other.
 options:
   apps:
     description: The apps, as the filter P(quayside.django.apps#filter) gives them.
@@ -43,6 +45,14 @@ options:
     description: Ask for all of them, though they are good. Traefik is restarted.
     type: bool
     default: false
+  look:
+    description: Ask the authority whether it wants a certificate renewed at once, as it says of one that is revoked.
+    type: bool
+    default: false
+  authorities:
+    description: The path of certificates of private authorities on the host, which are believed beside those of the system. Empty for none.
+    type: path
+    default: ""
 attributes:
   check_mode:
     description: Says what would be asked for. Neither the authority nor a name is asked.
@@ -57,9 +67,21 @@ EXAMPLES = r"""
   quayside.django.traefik_certificates:
     apps: "{{ django_apps | quayside.django.apps }}"
     folder: /opt/quayside/edge
+
+- name: One that is revoked is fetched anew
+  quayside.django.traefik_certificates:
+    apps: "{{ django_apps | quayside.django.apps }}"
+    folder: /opt/quayside/edge
+    look: true
 """
 
 RETURN = r"""
+removed:
+  description: The names of each certificate that was taken out of Traefik's file, with the reason.
+  returned: success
+  type: dict
+  sample:
+    shop.example.com www.example.com: it ended 2.5 days ago
 issued:
   description: Names that are served by HTTPS and were not before.
   returned: success
@@ -74,11 +96,12 @@ refused:
     www.example.com: "www.example.com resolves to no address: add an A record for it that leads here (192.0.2.7)"
 """
 
+import os
 import secrets
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.quayside.django.plugins.module_utils import acme_reach, host, served, traefik, traefik_files, traefik_store
+from ansible_collections.quayside.django.plugins.module_utils import acme_look, acme_reach, host, served, traefik, traefik_files, traefik_store
 
 
 class Edge:
@@ -137,15 +160,28 @@ class Edge:
         lines = host.run(["journalctl", "--since", f"@{since:.0f}", "-o", "cat", "--no-pager", "CONTAINER_TAG=edge-traefik"], check=False).stdout
         return "\n".join(line for line in lines.splitlines() if "ACME certificate" in line or "acme:" in line)
 
-    def restart(self, apps: list[dict]) -> None:
-        """Take the certificates away and let Traefik start anew."""
+    def store(self, app: dict) -> str:
+        """Return the path of the file in which Traefik keeps the certificates of an app."""
+        return f"{self.folder}/acme/{traefik.storage(app)}"
+
+    def restart(self, texts: dict) -> None:
+        """Let Traefik start anew with these files of certificates, path -> text. It reads them at its start only, and writes over them before."""
         host.run([*self.compose, "stop", traefik_files.SERVICE])
-        for app in apps:
-            path = f"{self.folder}/acme/{traefik.storage(app)}"
-            text = host.text(path)
-            if text:
-                host.write(path, traefik_store.without(text), 0o600, 33, 33)
+        for path, text in texts.items():
+            if not traefik_store.readable(host.text(path)):
+                os.replace(path, f"{path}.unreadable")
+            host.write(path, text, 0o600, 33, 33)
         host.run([*self.compose, "up", "--detach", "--wait", traefik_files.SERVICE])
+
+    def useless(self, app: dict, params: dict) -> list[tuple[dict, str]]:
+        """Return the certificates of an app that Traefik has to fetch anew, and does not by itself, each with the reason."""
+        names = [name for group in traefik_files.wanted(app) for name in group]
+        text = host.text(self.store(app))
+        if params["force"]:
+            return [(one, "it is asked for by hand") for one in traefik_store.stored(text) or [{}]]
+        authority = (app["tls"]["server"], params["authorities"] if os.path.isfile(params["authorities"]) else "")
+        found = traefik_store.useless(text, names, time.time(), lambda one: acme_look.why(traefik_store.chain(one), *authority) if params["look"] else "")
+        return found if traefik_store.readable(text) else [({}, "Traefik's file of certificates cannot be read")]
 
 
 def ask(edge: Edge, app: dict, seconds: int) -> tuple[list[str], dict]:
@@ -174,6 +210,20 @@ def ask(edge: Edge, app: dict, seconds: int) -> tuple[list[str], dict]:
     return [name for name in now if name not in secure], refused
 
 
+def bring_back(edge: Edge, app: dict, gone: list[dict], refused: dict) -> dict:
+    """Let Traefik have the good ones again that it got no other for; return name -> reason of the names without a certificate."""
+    names = set(refused)
+    kept = [one for one in gone if names & set(traefik_store.asked(one)) and not traefik_store.fault(one, time.time())]
+    if not kept:
+        return refused
+    path = edge.store(app)
+    edge.restart({path: traefik_store.including(host.text(path), kept)})
+    back = {name for one in kept for name in traefik_store.asked(one)}
+    edge.wait([name for name in refused if name in back], 10)
+    edge.write(app, traefik_files.secure(app, edge.folder), traefik.asks(host.text(edge.path(app))))
+    return {name: f"{why} (it keeps the one of before)" if name in back else why for name, why in refused.items()}
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -183,32 +233,39 @@ def main() -> None:
             "wait": {"type": "int", "default": 60},
             "trusted_proxies": {"type": "list", "elements": "str", "default": []},
             "force": {"type": "bool", "default": False},
+            "look": {"type": "bool", "default": False},
+            "authorities": {"type": "path", "default": ""},
         },
         supports_check_mode=True,
     )
     params = module.params
     edge = Edge(params["folder"], params["headers"], params["trusted_proxies"])
     apps = [app for app in params["apps"] if app["tls"]["mode"] == "acme"]
+    useless = {app["name"]: edge.useless(app, params) for app in apps}
+    removed = {" ".join(traefik_store.asked(one)) or name: why for name, found in useless.items() for one, why in found}
     if module.check_mode:
-        wanted = {app["name"]: [name for group in traefik_files.wanted(app) for name in group] for app in apps}
-        lacking = [name for app in apps for name in wanted[app["name"]] if params["force"] or name not in traefik_files.secure(app, params["folder"])]
-        module.exit_json(changed=bool(lacking), issued=[], refused={}, diff=[{"header": name, "before": "", "after": "a certificate\n"} for name in lacking])
+        again = {name for key in removed for name in key.split()}
+        lacking = [name for app in apps for group in traefik_files.wanted(app) for name in group
+                   if name in again or name not in traefik_files.secure(app, params["folder"])]
+        diff = [{"header": name, "before": "", "after": "a certificate\n"} for name in lacking]
+        module.exit_json(changed=bool(lacking or removed), issued=[], refused={}, removed=removed, diff=diff)
     before = {app["name"]: host.text(edge.path(app)) for app in apps}
     issued, refused = [], {}
     try:
-        if params["force"]:
-            edge.restart(apps)
+        gone = {app["name"]: [one for one, _why in useless[app["name"]]] for app in apps if useless[app["name"]]}
+        if gone:
+            edge.restart({edge.store(app): traefik_store.without(host.text(edge.store(app)), gone[app["name"]]) for app in apps if app["name"] in gone})
         for app in apps:
             new, wrong = ask(edge, app, params["wait"])
             issued += new
-            refused.update(wrong)
+            refused.update(bring_back(edge, app, gone.get(app["name"], []), wrong))
     except host.PhaseError as error:
         module.fail_json(msg=f"{error.reason}\n{error.log}".strip())
     for name, why in refused.items():
-        module.warn(f"{name} has no certificate and is served by HTTP, since {why}. Then run playbooks/certificates.yml.")
+        module.warn(f"{name} has no new certificate, since {why}. Then run playbooks/certificates.yml.")
     after = {app["name"]: host.text(edge.path(app)) for app in apps}
     diff = [{"before_header": name, "after_header": name, "before": before[name], "after": after[name]} for name in after if after[name] != before[name]]
-    module.exit_json(changed=bool(diff or issued or params["force"]), issued=issued, refused=refused, diff=diff)
+    module.exit_json(changed=bool(diff or issued or removed), issued=issued, refused=refused, removed=removed, diff=diff)
 
 
 if __name__ == "__main__":

@@ -2,15 +2,13 @@
 """A renewed certificate goes to the edge, or stays out of it."""
 from __future__ import annotations
 
-import base64
 import datetime
 import json
 import os
 import subprocess
-import time
 
 import pytest
-from ansible_collections.quayside.django.plugins.module_utils import certificate_copies, traefik_store
+from ansible_collections.quayside.django.plugins.module_utils import certificate_copies
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -83,15 +81,3 @@ def test_one_that_cannot_serve_is_passed_over(host, paths, capsys):
     assert certificate_copies.main(host(**paths)) == 0
     assert "passed over" in capsys.readouterr().out
     assert copy(host) == (host.folder / "theirs/a.crt").read_text()
-
-
-def test_what_traefik_has_fetched(tmp_path):
-    make(tmp_path, "a")
-    chain = (tmp_path / "a.crt").read_text()
-    stored = json.dumps({"quayside-pos": {"Account": {"Email": "x"}, "Certificates": [
-        {"domain": {"main": "a.test"}, "certificate": base64.b64encode((chain + chain).encode()).decode(), "key": "x"}]}})
-    assert traefik_store.held(stored, ["a.test", "b.test"], time.time()) == ["a.test"]
-    assert traefik_store.held(stored, ["a.test"], time.time() + 31 * 86400) == []
-    assert traefik_store.held("", ["a.test"], time.time()) == []
-    assert traefik_store.held('{"quayside-pos": {"Certificates": null}}', ["a.test"], time.time()) == []
-    assert json.loads(traefik_store.without(stored)) == {"quayside-pos": {"Account": {"Email": "x"}, "Certificates": None}}

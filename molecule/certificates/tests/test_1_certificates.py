@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Certificates of an ACME server on each edge, seen from outside: issued, renewed, revoked, ended, for another name, gone; one name that fails."""
+import base64
 import datetime
+import json
+import pathlib
 import re
 import socket
 import ssl
@@ -11,8 +14,9 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from lab import Load
+from lab import Load, servers
 
+SERVERS = servers(pathlib.Path(__file__).absolute().parents[1])
 EDGES = {"ce12": "nginx", "cc13": "nginx_container", "ct13": "traefik"}
 LINEAGE = "/etc/letsencrypt/live/bookshop"
 
@@ -105,9 +109,33 @@ def put(server, path, text):
 
 
 def certbot_only(server):
-    """These cases are about files of certbot's."""
+    """These cases are about what certbot does."""
     if EDGES[server.name] == "traefik":
-        pytest.skip("Traefik keeps its certificates itself")
+        pytest.skip("Traefik asks by itself: test_traefik_renews_by_itself_and_no_request_fails, and its accounts are bound in its own settings")
+
+
+RESTART = {
+    "nginx": "systemctl restart nginx",
+    "nginx_container": "docker compose -f /opt/quayside/edge/compose.yaml restart nginx",
+    "traefik": "docker compose -f /opt/quayside/edge/compose.yaml restart traefik",
+}
+
+
+def stored(server):
+    """Path and content of the file in which Traefik keeps the bookshop's certificates."""
+    for path in server.inside("ls -t /opt/quayside/edge/acme/bookshop-*.json").split():
+        found = json.loads(server.inside(f"cat {path}"))
+        if found["quayside-bookshop"]["Account"]["Registration"]["uri"].startswith(server.local["lab_acme"].removesuffix("/dir") + "/"):
+            return path, found
+    raise AssertionError("Traefik has no account at this authority")
+
+
+def store(server, chain, key):
+    """Put a certificate, or the key alone, in the place of the one that Traefik has fetched."""
+    path, found = stored(server)
+    for one in found["quayside-bookshop"]["Certificates"]:
+        one.update({name: base64.b64encode(text.encode()).decode() for name, text in (("certificate", chain), ("key", key)) if text})
+    server.inside(f"cat > {path} <<'END'\n{json.dumps(found)}\nEND")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -176,14 +204,37 @@ def test_all_can_be_asked_for_by_hand(server):
     settles(server, before)
 
 
+@pytest.mark.proves("4.35")
+def test_the_ones_of_before_stay_where_the_authority_is_away(server):
+    """The two edges in containers ask from the network of Docker or from the host; nothing of the authority's is reached from there."""
+    before = serials(server)
+    rules = [f"{chain} -p tcp --dport 14000 -j REJECT" for chain in ("OUTPUT", *(["DOCKER-USER"] if EDGES[server.name] == "traefik" else []))]
+    server.inside("; ".join(f"iptables -I {rule}" for rule in rules))
+    try:
+        run = server.play("certificates", "-e", "certificates_force=true", timeout=400)
+    finally:
+        server.inside("; ".join(f"iptables -D {rule}" for rule in rules))
+    assert f"{names(server)[0]} has no new certificate, since " in run.out
+    assert serials(server) == before
+    assert by_http(server, names(server)[0])[0] == 301
+    assert server.play("certificates").count("changed") == 0
+
+
 def damages(server):
-    """What can be wrong with a certificate of certbot's, each as a function."""
+    """What can be wrong with a certificate, each as a function."""
     one = names(server)[0]
-    other = made(one, -1, 30)
+    ended, foreign, other = made(one, -60, -1), made("o.test", -1, 60), made(one, -1, 30)
+    if EDGES[server.name] == "traefik":
+        return {
+            "missing": lambda: server.inside(f"rm {stored(server)[0]}"),
+            "ended": lambda: store(server, *ended),
+            "of another name": lambda: store(server, *foreign),
+            "of another key": lambda: store(server, "", other[1]),
+        }
     return {
         "missing": lambda: server.inside(f"rm -rf {LINEAGE}"),
-        "ended": lambda: [put(server, f"{LINEAGE}/{file}", text) for file, text in zip(("fullchain.pem", "privkey.pem"), made(one, -60, -1))],
-        "of another name": lambda: [put(server, f"{LINEAGE}/{file}", text) for file, text in zip(("fullchain.pem", "privkey.pem"), made("o.test", -1, 60))],
+        "ended": lambda: [put(server, f"{LINEAGE}/{file}", text) for file, text in zip(("fullchain.pem", "privkey.pem"), ended)],
+        "of another name": lambda: [put(server, f"{LINEAGE}/{file}", text) for file, text in zip(("fullchain.pem", "privkey.pem"), foreign)],
         "of another key": lambda: put(server, f"{LINEAGE}/privkey.pem", other[1]),
     }
 
@@ -191,25 +242,38 @@ def damages(server):
 @pytest.mark.proves("4.26", "4.27", "4.95")
 @pytest.mark.parametrize("damage", ["missing", "ended", "of another name", "of another key"])
 def test_what_is_wrong_is_seen_and_mended_by_one_run(server, damage):
-    certbot_only(server)
     before = serials(server)
     damages(server)[damage]()
-    # The edge starts without it: it has copies.
-    server.inside("systemctl restart nginx" if EDGES[server.name] == "nginx" else "docker compose -f /opt/quayside/edge/compose.yaml restart nginx")
+    # The edge starts with it or without it: nginx has copies, Traefik asks or has a certificate of its own.
+    server.inside(RESTART[EDGES[server.name]])
     server.until(lambda: server.get("/healthz/", names(server)[0], tls=True)[0] == 200, 30, "the edge")
     server.play("certificates")
     settles(server, before)
     assert told(server) == "True"
+    assert server.play("certificates").count("changed") == 0
+
+
+def lineage(server):
+    """Certificate and key that the edge has of the authority."""
+    if EDGES[server.name] != "traefik":
+        return [server.inside(f"cat {LINEAGE}/{file}.pem") for file in ("cert", "privkey")]
+    one = stored(server)[1]["quayside-bookshop"]["Certificates"][-1]
+    chain, key = (base64.b64decode(one[what]).decode() for what in ("certificate", "key"))
+    return chain.partition("-----END CERTIFICATE-----")[0] + "-----END CERTIFICATE-----\n", key
 
 
 @pytest.mark.proves("4.95")
 def test_a_revoked_one_is_asked_for_anew(server):
-    certbot_only(server)
     before = serials(server)
-    bundle = "REQUESTS_CA_BUNDLE=/etc/quayside/acme/authorities.crt"
-    server.inside(f"{bundle} certbot revoke --cert-name bookshop --server {server.local['lab_acme']} --no-delete-after-revoke --non-interactive")
+    certificate, key = lineage(server)
+    # By whoever has its key, from a host that has certbot.
+    asker = next(one for one in SERVERS if EDGES[one.name] != "traefik")
+    asker.inside(f"umask 077; mkdir -p /tmp/revoked; cat > /tmp/revoked/cert.pem <<'END'\n{certificate}END\ncat > /tmp/revoked/key.pem <<'END'\n{key}END\n"
+                 "REQUESTS_CA_BUNDLE=/etc/quayside/acme/authorities.crt certbot revoke --non-interactive --no-delete-after-revoke "
+                 f"--server {asker.local['lab_acme']} --cert-path /tmp/revoked/cert.pem --key-path /tmp/revoked/key.pem; rm -r /tmp/revoked")
     server.play("certificates")
     settles(server, before)
+    assert server.play("certificates").count("changed") == 0
 
 
 @pytest.mark.proves("4.27", "4.38")
