@@ -160,6 +160,11 @@ class Server:
         """Return the version that answers."""
         return self.json("/healthz/")["version"]
 
+    def reload_nginx(self):
+        """Reload nginx of the host and wait until no worker with the settings of before takes a request."""
+        self.inside("workers() { pgrep -f '^nginx: worker process$'; }; old=$(workers); nginx -s reload; "
+                    "while workers | grep -qxF \"$old\"; do sleep 0.05; done")
+
     def until(self, question, seconds: float = 30, what: str = "it"):
         """Ask until the answer is true and return it."""
         deadline = time.monotonic() + seconds

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ansible_collections.quayside.django.plugins.module_utils import env_file, model
+from ansible_collections.quayside.django.plugins.module_utils import env_file, model, rotation
 from ansible_collections.quayside.django.plugins.module_utils.doctor import finding
 
 TRUE = ("1", "true", "yes", "on")
@@ -13,7 +13,15 @@ TRUE = ("1", "true", "yes", "on")
 def findings(app: dict) -> list[dict]:
     """Return what is wrong in one app of the model."""
     env = {key: env_file.text(value) for key, value in app["env"].items()}
-    return hosts(app, env) + origins(app, env) + files(app, env) + redirect(app, env) + names(app, env)
+    return hosts(app, env) + origins(app, env) + files(app, env) + redirect(app, env) + names(app, env) + halfway(app)
+
+
+def halfway(app: dict) -> list[dict]:
+    """Return a finding where two values of a secret are valid, since a rotation was interrupted."""
+    _step, changing = rotation.pending(app["secrets"])
+    return [finding("rotation.interrupted", "warning", f"app {app['name']}: {', '.join(changing)}",
+                    "a rotation was interrupted, so the old value is valid beside the new one", "run playbooks/rotate.yml again, it goes on where it stopped",
+                    app["name"])] if changing else []
 
 
 def words(text: str) -> list[str]:

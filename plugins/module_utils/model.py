@@ -177,6 +177,8 @@ SPEC = {
                 "What the plugin reads from its file (C(dns_cloudflare_api_token)), for Traefik the provider's variables. A value that is the name of one of "
                 "the app's secrets stands for that secret, which no process of the app sees then."]},
             "propagation": {"type": "int", "default": 60, "description": "Seconds to wait until the zone's servers know a new record."},
+            "resolvers": {"type": "list", "elements": "str", "default": [], "description": [
+                "For Traefik: name servers (C(10.0.0.2:53)) that it asks about the zone, where those of the host do not know it."]},
         }, "With C(challenge: dns): how records get into the zone."),
         "eab": {"type": "str", "default": "", "description": [
             "With C(acme) and an authority that binds accounts: the key's id. Its HMAC key is the secret C(ACME_EAB_HMAC_KEY)."]},

@@ -310,7 +310,8 @@ def account(app: dict, hmac: str, hours: int) -> dict:
     tls = app["tls"]
     found: dict = {"email": tls["email"], "caServer": tls["server"], "storage": f"/acme/{storage(app)}"}
     if tls["challenge"] == "dns":
-        found["dnsChallenge"] = {"provider": tls["dns"]["plugin"], "delayBeforeCheck": f"{tls['dns']['propagation']}s"}
+        found["dnsChallenge"] = {"provider": tls["dns"]["plugin"], "delayBeforeCheck": f"{tls['dns']['propagation']}s",
+                                 **({"resolvers": tls["dns"]["resolvers"]} if tls["dns"]["resolvers"] else {})}
     else:
         found["httpChallenge"] = {"entryPoint": "web"}
     if tls["eab"]:

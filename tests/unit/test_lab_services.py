@@ -69,6 +69,8 @@ def test_a_name_at_a_server_that_is_not_there_is_refused():
     (["acme"], None, {"acme": "https://172.28.7.3:14000/dir", "acme_roots": "https://172.28.7.3:15000/roots/0",
                       "acme_short": "https://172.28.7.3:14001/dir", "acme_short_roots": "https://172.28.7.3:15001/roots/0",
                       "acme_eab": "https://172.28.7.3:14002/dir", "acme_eab_roots": "https://172.28.7.3:15002/roots/0",
+                      "acme_dns": "https://172.28.7.3:14003/dir", "acme_dns_roots": "https://172.28.7.3:15003/roots/0",
+                      "dns": "172.28.7.3:53", "dns_key": "lab-dns", "dns_algorithm": "hmac-sha256", "dns_secret": services.zone_key()[2],
                       "acme_eab_id": "lab-key", "acme_eab_key": services.account()[1], "ca": "{lab}/services/ca.crt"}),
     (["registry"], None, {"registry": "172.28.7.3:5000", "registry_user": "deployer", "registry_password": "", "ca": "{lab}/services/ca.crt"}),
 ])

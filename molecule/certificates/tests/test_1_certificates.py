@@ -355,6 +355,39 @@ def test_an_account_can_be_bound(server):
     assert all(serials(server))
 
 
+def test_a_star_is_asked_for_by_dns(server):
+    """The authority reads the zone of the lab's name server, into which certbot's plugin or Traefik's provider writes what it wants to see."""
+    plain, star = f"star.{server.name}.example.com", f"*.star.{server.name}.example.com"
+    address = server.local["lab_dns"].split(":")[0]
+    credentials = {
+        "RFC2136_NAMESERVER": server.local["lab_dns"], "RFC2136_TSIG_KEY": "{{ lab_dns_key }}.", "RFC2136_TSIG_ALGORITHM": "{{ lab_dns_algorithm }}.",
+        "RFC2136_TSIG_SECRET": "ZONE_KEY",
+    } if EDGES[server.name] == "traefik" else {
+        "dns_rfc2136_server": address, "dns_rfc2136_name": "{{ lab_dns_key }}", "dns_rfc2136_algorithm": "{{ lab_dns_algorithm | upper }}",
+        "dns_rfc2136_secret": "ZONE_KEY",
+    }
+
+    def by_dns(app):
+        dns = {"plugin": "rfc2136", "credentials": credentials, "propagation": 2, "resolvers": [server.local["lab_dns"]]}
+        app["domains"] = [plain, star]
+        app["tls"] = dict(app["tls"], server="{{ lab_acme_dns }}", challenge="dns", dns=dns)
+        app["secrets"] = "{{ vault_bookshop | combine({'ZONE_KEY': lab_dns_secret}) }}"
+
+    wanted = server.changed_app(by_dns)
+    run = server.play("certificates", "-e", f"@{wanted}", "-vvv")
+    for name in (plain, f"any.{plain}"):
+        serial, of = served(server, name, "lab_acme_dns")
+        assert serial
+        assert of == sorted([plain, star])
+    assert server.local["lab_dns_secret"] not in run.out
+    holders = server.inside(f"grep -rl {server.local['lab_dns_secret']} /etc /opt /var/log /run 2>/dev/null || true").split()
+    assert holders
+    assert [path for path in holders if server.inside(f"stat -c %a {path}").strip() != "600"] == []
+    assert server.play("certificates", "-e", f"@{wanted}").count("changed") == 0
+    server.play("certificates")
+    assert all(serials(server))
+
+
 @pytest.mark.proves("3.18")
 def test_traefik_renews_by_itself_and_no_request_fails(server):
     if EDGES[server.name] != "traefik":

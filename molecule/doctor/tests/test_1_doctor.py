@@ -206,11 +206,13 @@ def test_one_file_that_the_edge_cannot_read(server):
 @pytest.mark.proves("4.94")
 def test_static_files_that_the_edge_does_not_serve(server):
     site = server.inside("readlink -f /etc/nginx/sites-enabled/bookshop*")
-    server.inside(f"cp {site} /var/tmp/site && sed -i 's#location ^~ /static/#location ^~ /assets/#' {site} && nginx -s reload && sleep 1")
+    server.inside(f"cp {site} /var/tmp/site && sed -i 's#location ^~ /static/#location ^~ /assets/#' {site}")
+    server.reload_nginx()
     try:
         assert examine(server, rc=2)["codes"]["static.not-served"]["severity"] == "error"
     finally:
-        server.inside(f"cp /var/tmp/site {site} && nginx -s reload && sleep 1")
+        server.inside(f"cp /var/tmp/site {site}")
+        server.reload_nginx()
     assert bad(examine(server)) == set()
 
 
@@ -353,13 +355,14 @@ def test_a_certificate_that_cannot_serve(server, name, begins, ends, code):
     server.inside("mkdir -p /var/tmp/kept && for path in " + " ".join(paths) + "; do cp -a $path /var/tmp/kept/; done")
     for path, text in zip(paths, certificate(name or f"{server.name}.example.com", begins, ends)):
         server.inside(f"cat > {path} <<'END'\n{text}END")
-    server.inside("nginx -s reload && sleep 1")
+    server.reload_nginx()
     try:
         found = examine(server)["codes"][code]
         assert f"{server.name}.example.com" in found["item"]
         assert "playbooks/site.yml" in found["fix"]
     finally:
-        server.inside("for path in " + " ".join(paths) + "; do cp -a /var/tmp/kept/${path##*/} $path; done; nginx -s reload && sleep 1")
+        server.inside("for path in " + " ".join(paths) + "; do cp -a /var/tmp/kept/${path##*/} $path; done")
+        server.reload_nginx()
     assert bad(examine(server)) == set()
 
 

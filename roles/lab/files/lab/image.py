@@ -22,7 +22,7 @@ SERVER = ["systemd", "systemd-sysv", "dbus", "python3", "ca-certificates", "open
 # Where containers cannot be reached from here (Docker Desktop), netcat is the way through to the servers.
 GIT_SERVER = [*SERVER, "git", "netcat-openbsd"]
 # The containers that are no servers: the packages that each has on top of GIT_RELEASE.
-MORE = {"git": GIT_SERVER, "services": [*SERVER, "docker-registry", "apache2-utils", "pebble"]}
+MORE = {"git": GIT_SERVER, "services": [*SERVER, "docker-registry", "apache2-utils", "pebble", "knot"]}
 GIT_RELEASE = "debian13"
 CERTIFICATES = Path("/usr/local/share/ca-certificates")
 RECIPE = Path(__file__).resolve().parent.parent / "prepare-server"

@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 import secrets
 import time
 from pathlib import Path
@@ -17,8 +18,8 @@ from engine import LabError, docker
 from server import free_port
 
 NAMES = ("images", "registry", "acme")
-REGISTRY, MIRROR, ACME, ACME_MANAGEMENT, RESOLVER = 5000, 5001, 14000, 15000, 8055
-ACME_KINDS = {"acme": 0, "acme_short": 1, "acme_eab": 2}  # each at the next port
+REGISTRY, MIRROR, ACME, ACME_MANAGEMENT, RESOLVER, DNS = 5000, 5001, 14000, 15000, 8055, 53
+ACME_KINDS = {"acme": 0, "acme_short": 1, "acme_eab": 2, "acme_dns": 3}  # each at the next port
 USER = "deployer"
 FILES = Path(__file__).resolve().parent.parent / "services"
 INSIDE = "srv/lab"
@@ -113,7 +114,7 @@ def keep(path, content):
 def listens(lab):
     """Return as soon as all services accept connections, asked inside since their address may be out of reach from here."""
     give_up = time.monotonic() + START_SECONDS
-    probe = " && ".join(f"exec 3<>/dev/tcp/127.0.0.1/{port}" for port in (REGISTRY, MIRROR, RESOLVER, *acme_ports()))
+    probe = " && ".join(f"exec 3<>/dev/tcp/127.0.0.1/{port}" for port in (REGISTRY, MIRROR, RESOLVER, DNS, *acme_ports()))
     while docker("exec", lab.services, "bash", "-c", probe, check=False) is None:
         if time.monotonic() > give_up:
             raise LabError(f"The lab's services do not listen:\n{docker('logs', '--tail', '10', lab.services, check=False)}")
@@ -128,6 +129,12 @@ def acme_ports():
 def account():
     """:returns: key id and HMAC key to which the third ACME server wants accounts to be bound."""
     return next(iter(json.loads((FILES / "pebble-eab.json").read_text())["pebble"]["externalAccountMACKeys"].items()))
+
+
+def zone_key():
+    """:returns: name, algorithm and secret of the key with which records are written into the lab's zone."""
+    found = dict(re.findall(r"(id|algorithm|secret): (\S+)", (FILES / "knot.conf").read_text().partition("key:\n")[2].partition("acl:")[0]))
+    return found["id"], found["algorithm"], found["secret"]
 
 
 def resolve(names, addresses):
@@ -210,6 +217,8 @@ def variables(lab, wanted, mirrors):
         for name, step in ACME_KINDS.items():
             found.update({name: f"https://{address}:{ACME + step}/dir", f"{name}_roots": f"https://{address}:{ACME_MANAGEMENT + step}/roots/0"})
         found["acme_eab_id"], found["acme_eab_key"] = account()
+        found["dns"] = f"{address}:{DNS}"
+        found["dns_key"], found["dns_algorithm"], found["dns_secret"] = zone_key()
     if {"registry", "acme"} & set(wanted):
         found["ca"] = str(own["ca.crt"])
     return found
