@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One app on two hosts: all go live together, or none does; what runs once runs on the first."""
+import shutil
+import subprocess
+
 import pytest
-from lab import Load
+import yaml
+from lab import BIN, Load, Server
 
 HOST = "bookshop.example.com"
 
@@ -84,3 +88,34 @@ def test_a_rollback_brings_both_back(pair):
     assert run.rc == 0
     assert live(pair)[0] == live(pair)[1]
     assert live(pair)[0][0] == "v1"
+
+
+def test_a_key_is_rotated_on_both_at_once(pair, tmp_path, monkeypatch):
+    """With the secrets in a vault file, where a rotation can write; the database of the two is nobody's here, and its password not for us."""
+    inventory, password = tmp_path / "inventory", tmp_path / "password"
+    shutil.copytree(pair[0].inventory, inventory)
+    main, vault = (inventory / "group_vars/twohosts" / name for name in ("main.yml", "vault.yml"))
+    wanted = yaml.safe_load(main.read_text())
+    wanted["django_apps"][0]["secrets"] = "{{ vault_bookshop }}"
+    main.write_text(yaml.safe_dump(wanted))
+    held = dict(pair[0].local["vault_bookshop"])
+    held["DATABASE_URL"] = f"postgresql://bookshop:{held['DATABASE_PASSWORD']}@{pair[0].address}/bookshop"
+    vault.write_text(yaml.safe_dump({"vault_bookshop": held}))
+    password.write_text("nobody's\n")
+    monkeypatch.setenv("ANSIBLE_VAULT_PASSWORD_FILE", str(password))
+    subprocess.run([BIN / "ansible-vault", "encrypt", vault], check=True, capture_output=True)
+    both = Server(inventory, pair[0].name)
+    with Load(pair[0], "--host", HOST) as one, Load(pair[1], "--host", HOST) as two:
+        both.play("rotate", "--limit", "all", "-e", "secret=all")
+    assert one.report["failed"] == 0, one.report
+    assert two.report["failed"] == 0, two.report
+    now = yaml.safe_load(subprocess.run([BIN / "ansible-vault", "view", vault], check=True, capture_output=True, text=True).stdout)["vault_bookshop"]
+    assert now["SECRET_KEY"] != held["SECRET_KEY"]
+    assert {name: value for name, value in now.items() if not name.startswith("SECRET_KEY")} == {
+        name: value for name, value in held.items() if name != "SECRET_KEY"}
+    for server in pair:
+        env = server.inside("cat /opt/bookshop/shared/secrets.env")
+        assert f'SECRET_KEY="{now["SECRET_KEY"]}"' in env
+        assert held["SECRET_KEY"] in env.partition("SECRET_KEY_FALLBACKS=")[2].splitlines()[0]
+    assert live(pair)[0] == live(pair)[1]
+    assert both.play("deploy", "--limit", "all", "-e", "version=v1").count("changed") == 0
