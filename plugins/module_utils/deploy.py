@@ -347,7 +347,8 @@ class Deploy:
         if live and before.get("runtime", "systemd") != self.app["runtime"]:
             raise PhaseError(f"{live} runs with {before.get('runtime', 'systemd')}, and the app model says {self.app['runtime']}: deploy first")
         runs = self.runtime.with_processes(before.get("processes", self.app["processes"])).whole(live)
-        same = before.get("secrets") == self.secrets_print() and bool(before.get("secure")) == self.secure() and runs
+        has, wanted = env_file.parse(host.text(self.shelf.path(live, "env"))), model.told(self.app, self.secure(), frozenset(self.options["secrets"]))
+        same = before.get("secrets") == self.secrets_print() and all(has.get(name) == value for name, value in wanted.items()) and runs
         self.noop = not live or same
         if self.noop:
             self.release, self.record = live, before
@@ -378,9 +379,8 @@ class Deploy:
             if os.path.isdir(self.shelf.path(target, name)):
                 host.run(["cp", "-a", "--link", f"{self.shelf.path(target, name)}/.", self.shelf.path(self.release, name)])
         text = host.text(self.shelf.path(target, "env")).replace(target, self.release)
-        if model.SECURE_REDIRECT not in {**self.app["env"], **self.options["secrets"]}:  # that of today, as secrets are
-            kept = {**env_file.parse(text), model.SECURE_REDIRECT: str(self.record["secure"])}
-            text = env_file.render(kept)
+        # How it is reached is that of today, as secrets are: the edge serves these names, whatever the release served once.
+        text = env_file.render({**env_file.parse(text), **model.told(self.app, self.record["secure"], frozenset(self.options["secrets"]))})
         host.write(self.shelf.path(self.release, "env"), text, 0o600, *host.ids(self.app["user"]))
         self.runtime = self.runtime.with_processes(self.record["processes"])
         self.store(**self.runtime.copy(target, self.release, self.record))

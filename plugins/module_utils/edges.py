@@ -17,7 +17,7 @@ import time
 from ansible_collections.quayside.django.plugins.module_utils import host, model, served, traefik
 from ansible_collections.quayside.django.plugins.module_utils.docker_engine import Engine, EngineError
 from ansible_collections.quayside.django.plugins.module_utils.host import PhaseError
-from ansible_collections.quayside.django.plugins.module_utils.http_health import Check
+from ansible_collections.quayside.django.plugins.module_utils.http_health import CLOSED, Check, ask
 
 FOLDER = "/opt/quayside/edge"
 PROJECT = "quayside-edge"
@@ -74,6 +74,12 @@ def asked(app: dict, **wanted) -> Check:
     """Return the check of the public way, on this host: over HTTP while the name has no certificate that is for it."""
     secure = app["scheme"] == "https" and served.look(app["health"]["host"])["fits"]
     return Check(url=f"{'https' if secure else 'http'}://127.0.0.1{app['health']['path']}", verify=False, **wanted)
+
+
+def refused(app: dict) -> str:
+    """Return the name by which health is asked, when an nginx that runs serves no site of that name: it closes the connection (444)."""
+    question = Check(url=f"http://127.0.0.1{app['health']['path']}", host=app["health"]["host"])
+    return app["health"]["host"] if ask(question).error == CLOSED else ""
 
 
 def names(app: dict) -> list[str]:
@@ -145,7 +151,10 @@ class Nginx:
     @classmethod
     def missing(cls, app: dict) -> str:
         """Return what site.yml has to make before the edge can serve the app, or an empty text."""
-        return "" if cls.site(app) else f"nginx has no site {app['name']}"
+        if not cls.site(app):
+            return f"nginx has no site {app['name']}"
+        name = refused(app)
+        return f"nginx does not serve {name}" if name else ""
 
     @staticmethod
     def look(app: dict) -> str:
@@ -193,7 +202,7 @@ class NginxContainer(Nginx):
     @classmethod
     def missing(cls, app: dict) -> str:
         """Return what site.yml has to make before the edge can serve the app, or an empty text."""
-        return "" if cls.site(app) and os.path.exists(f"{FOLDER}/compose.yaml") else f"the edge's nginx has no site {app['name']}"
+        return super().missing(app) if os.path.exists(f"{FOLDER}/compose.yaml") else f"the edge's nginx has no site {app['name']}"
 
 
 class Traefik:
@@ -224,7 +233,10 @@ class Traefik:
     @classmethod
     def missing(cls, app: dict) -> str:
         """Return what site.yml has to make before the edge can serve the app, or an empty text."""
-        return "" if os.path.exists(f"{cls.folder}/{app['name']}.yml") else f"Traefik has no routes for {app['name']}"
+        text, name = host.text(f"{cls.folder}/{app['name']}.yml"), app["health"]["host"]
+        if not text:
+            return f"Traefik has no routes for {app['name']}"
+        return f"Traefik does not serve {name}" if name in app["domains"] and traefik.host_rule([name]) not in text else ""
 
     @staticmethod
     def look(app: dict) -> str:

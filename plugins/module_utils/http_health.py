@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
+CLOSED = "the connection was closed without an answer"
 BODY_LIMIT = 1024 * 1024
 BODY_SHOWN = 200
 SOCKET_INTERVAL = 0.05
@@ -215,7 +216,7 @@ def _why(check: Check, error: Exception) -> str:
     if isinstance(error, socket.timeout):
         return _late(check)
     if isinstance(error, (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError)):
-        return "the connection was closed without an answer"
+        return CLOSED
     return f"{type(error).__name__}: {error}"
 
 

@@ -813,6 +813,16 @@ def environment(app: dict) -> dict:
     return env
 
 
+def told(app: dict, secure: bool, given: frozenset = frozenset()) -> dict:
+    """Return the variables that tell Django by which names and how it is reached; those that the user sets (``given``: among the secrets) are left out.
+
+    ``secure`` as ``release_environment`` has it.
+    """
+    env = environment(app)
+    found = {SECURE_REDIRECT: str(secure), **{name: env[name] for name in ("ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS")}}
+    return {name: value for name, value in found.items() if name not in app["env"] and name not in given}
+
+
 def database_host(app: dict) -> str:
     """Return where the app finds its PostgreSQL: containers reach that of the host by its socket, which is mounted."""
     if app["database"]["engine"] == "container":

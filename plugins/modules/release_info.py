@@ -86,7 +86,7 @@ certificates:
   type: dict
   returned: success
 stale:
-  description: The live release tells Django another thing of HTTPS than the edge serves (SECURE_SSL_REDIRECT).
+  description: Django is told other names, or another thing of HTTPS, than the edge serves (ALLOWED_HOSTS, CSRF_TRUSTED_ORIGINS, SECURE_SSL_REDIRECT).
   type: bool
   returned: success
 disk_free:
@@ -108,7 +108,7 @@ import os
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.quayside.django.plugins.module_utils import edges, host, http_health, model, releases, secret_ages, served
+from ansible_collections.quayside.django.plugins.module_utils import edges, env_file, host, http_health, model, releases, secret_ages, served
 from ansible_collections.quayside.django.plugins.module_utils.deploy import RUNTIMES
 from ansible_collections.quayside.django.plugins.module_utils.docker_engine import EngineError
 from ansible_collections.quayside.django.plugins.module_utils.lock import Lock
@@ -133,7 +133,7 @@ def read(app: dict, entries: int) -> dict:
         "live": {"id": live, "version": record.get("version", ""), "sha": record.get("sha", ""), "since": utc(record.get("switched"))} if live else {},
         "containers": runtime.describe(live) if live else [],
         "certificates": {name: served.look(name) for name in app["domains"]} if app["scheme"] == "https" and app["edge"] != "none" else {},
-        "stale": bool(live) and model.SECURE_REDIRECT not in app["env"] and bool(record.get("secure")) != edges.secure(app),
+        "stale": bool(live) and not model.told(app, edges.secure(app)).items() <= env_file.parse(host.text(shelf.path(live, "env"))).items(),
         "healthy": not health, "health": health, "units": states, "lock": Lock(f"{app['root']}/lock").read(), "ledger": shelf.ledger(entries),
         "releases": [{"id": release, "version": found.get("version", ""), "outcome": found.get("outcome", ""), "of": found.get("of", "")}
                      for release, found in sorted(records.items(), reverse=True)],
@@ -160,7 +160,7 @@ def text(app: dict, state: dict, oldest: int = 365) -> str:
     lines += [f"  {'https':<9} {name}  {served.left(one['days']) + ' left' if one['secure'] else 'no: ' + one['why']}"
               for name, one in state["certificates"].items()]
     if state["stale"]:
-        lines.append(f"  {'https':<9} Django is not told of it yet: playbooks/certificates.yml")
+        lines.append(f"  {'env':<9} Django is told other names, or another thing of HTTPS, than the edge serves: playbooks/certificates.yml, or deploy")
     lines += secret_ages.lines(state["secrets"], oldest)
     lock = state["lock"]
     lines.append(f"  lock      {lock['who']} since {utc(lock['since'])}, in phase {lock['phase']}" if lock else "  lock      free")

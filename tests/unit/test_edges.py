@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 
 import pytest
-from ansible_collections.quayside.django.plugins.module_utils import edges, host, releases
+from ansible_collections.quayside.django.plugins.module_utils import edges, host, releases, traefik
 from ansible_collections.quayside.django.plugins.module_utils.docker_engine import EngineError
 from ansible_collections.quayside.django.plugins.module_utils.host import PhaseError
+from ansible_collections.quayside.django.plugins.module_utils.http_health import CLOSED, Answer
 from samples import loaded
 
 OLD, NEW = "20261121000001-aaaaaaa", "20261121000002-bbbbbbb"
@@ -247,3 +248,21 @@ def test_what_site_yml_has_to_make_is_told(tmp_path, monkeypatch, edge):
     monkeypatch.setattr(edge, "folder", str(tmp_path))
     assert "pos" in edge.missing(loaded())
     assert edge.look(loaded())
+
+
+@pytest.mark.parametrize(("error", "told"), [(CLOSED, "nginx does not serve pos.example.com"), ("", ""), ("nothing listens there", "")])
+def test_a_name_that_nginx_does_not_know_is_told_before_a_deploy(tmp_path, monkeypatch, error, told):
+    monkeypatch.setattr(edges.Nginx, "folder", str(tmp_path))
+    monkeypatch.setattr(edges, "ask", lambda check: Answer(error=error))
+    (tmp_path / "sites-enabled").mkdir()
+    (tmp_path / "sites-enabled" / "pos").touch()
+    assert edges.Nginx.missing(loaded()) == told
+
+
+@pytest.mark.parametrize(("domains", "told"), [
+    (["pos.example.com"], ""), (["new.example.com", "pos.example.com"], "Traefik does not serve new.example.com"), (["os.example.com"],
+     "Traefik does not serve os.example.com"), (["10.0.0.2"], "Traefik does not serve 10.0.0.2")])
+def test_a_name_that_traefik_does_not_know_is_told_before_a_deploy(tmp_path, monkeypatch, domains, told):
+    monkeypatch.setattr(edges.Traefik, "folder", str(tmp_path))
+    (tmp_path / "pos.yml").write_text(traefik.routes(loaded(runtime="compose", edge="traefik"), {}, [], ()))
+    assert edges.Traefik.missing(loaded(runtime="compose", edge="traefik", domains=domains)) == told

@@ -358,6 +358,16 @@ def test_several_domains_over_https_are_trusted_by_their_scheme():
     assert env["CSRF_TRUSTED_ORIGINS"] == "https://a.example.com,https://10.0.0.2"
 
 
+@pytest.mark.parametrize(("fields", "secure", "given", "told"), [
+    ({}, False, (), {"SECURE_SSL_REDIRECT": "False", "ALLOWED_HOSTS": "pos.example.com", "CSRF_TRUSTED_ORIGINS": "http://pos.example.com"}),
+    ({"domains": ["a.test", "*.a.test"], "tls": {"mode": "provided", "certificate": "/c", "key": "/k"}}, True, (),
+     {"SECURE_SSL_REDIRECT": "True", "ALLOWED_HOSTS": "a.test,.a.test", "CSRF_TRUSTED_ORIGINS": "https://a.test,https://*.a.test"}),
+    ({"env": {"ALLOWED_HOSTS": "*", "SECURE_SSL_REDIRECT": False}}, False, (), {"CSRF_TRUSTED_ORIGINS": "http://pos.example.com"}),
+    ({}, True, ("CSRF_TRUSTED_ORIGINS", "SECURE_SSL_REDIRECT"), {"ALLOWED_HOSTS": "pos.example.com"})])
+def test_how_it_is_reached_is_told_unless_the_user_says_it(fields, secure, given, told):
+    assert model.told(loaded(**fields), secure, frozenset(given)) == told
+
+
 def test_what_the_user_says_wins_and_is_text():
     env = model.release_environment(loaded(env={"STATIC_ROOT": "/srv/x", "DEBUG": False, "N": 3, "NOTHING": None, "ALLOWED_HOSTS": "*"}), RELEASE, "v1")
     assert (env["STATIC_ROOT"], env["DEBUG"], env["N"], env["NOTHING"], env["ALLOWED_HOSTS"]) == ("/srv/x", "False", "3", "", "*")
