@@ -12,7 +12,7 @@ from lab import BIN, ROOT
 
 HERE = pathlib.Path(__file__).absolute().parent
 PATIENCE = 20
-OFF = ["auditd", "aide", "coredumps", "debsums", "idle", "journal", "locale", "logrotate", "modes", "modules", "needrestart", "news", "swap",
+OFF = ["auditd", "aide", "coredumps", "debsums", "hashes", "idle", "journal", "locale", "logrotate", "modes", "modules", "needrestart", "news", "swap",
        "sysctl", "sysstat", "time", "tmpdir", "upgrades"]
 ONLY_SSH = json.dumps({f"base_{name}_enabled": False for name in OFF} | {"base_size_check": "off", "base_ssh_patience": PATIENCE})
 BROKEN = "/etc/ssh/sshd_config.d/10-by-hand.conf"
