@@ -178,7 +178,7 @@ SPEC = {
                 "the app's secrets stands for that secret, which no process of the app sees then."]},
             "propagation": {"type": "int", "default": 60, "description": "Seconds to wait until the zone's servers know a new record."},
             "resolvers": {"type": "list", "elements": "str", "default": [], "description": [
-                "For Traefik: name servers (C(10.0.0.2:53)) that it asks about the zone, where those of the host do not know it."]},
+                "For Traefik: name servers (C(10.0.0.2:53)) that it asks about the zone, instead of the zone's own servers by the host's resolver."]},
         }, "With C(challenge: dns): how records get into the zone."),
         "eab": {"type": "str", "default": "", "description": [
             "With C(acme) and an authority that binds accounts: the key's id. Its HMAC key is the secret C(ACME_EAB_HMAC_KEY)."]},

@@ -310,8 +310,10 @@ def account(app: dict, hmac: str, hours: int) -> dict:
     tls = app["tls"]
     found: dict = {"email": tls["email"], "caServer": tls["server"], "storage": f"/acme/{storage(app)}"}
     if tls["challenge"] == "dns":
-        found["dnsChallenge"] = {"provider": tls["dns"]["plugin"], "delayBeforeCheck": f"{tls['dns']['propagation']}s",
-                                 **({"resolvers": tls["dns"]["resolvers"]} if tls["dns"]["resolvers"] else {})}
+        wait, ask = {"delayBeforeChecks": f"{tls['dns']['propagation']}s"}, tls["dns"]["resolvers"]
+        # Who names servers to ask means those: the zone's own may be out of reach, or unknown to the resolver of the host.
+        found["dnsChallenge"] = {"provider": tls["dns"]["plugin"], "propagation": {**wait, **({"disableANSChecks": True} if ask else {})},
+                                 **({"resolvers": ask} if ask else {})}
     else:
         found["httpChallenge"] = {"entryPoint": "web"}
     if tls["eab"]:

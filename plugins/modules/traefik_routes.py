@@ -125,9 +125,13 @@ def main() -> None:
         wanted[f"dynamic/{app['name']}.yml"] = traefik.routes(app, params["headers"], held, asked, traefik_files.known(folder, params["trusted_proxies"]))
         if not os.path.exists(f"{folder}/dynamic/{app['name']}.live.yml"):
             wanted[f"dynamic/{app['name']}.live.yml"] = traefik.waiting(app)
-    closed = {"traefik/acme.env"} | ({"traefik/traefik.yml"} if any(one.get("eab") for one in secrets.values()) else set())
+    # Docker reads the one as root, Traefik itself the other.
+    closed = {"traefik/acme.env": (0o600, 0, 0)}
+    if any(one.get("eab") for one in secrets.values()):
+        closed["traefik/traefik.yml"] = (0o640, 0, 33)
     keep = {os.path.basename(path) for path in wanted} | {f"{app['name']}.live.yml" for app in apps}
     gone = [f"dynamic/{name}" for name in stale(f"{folder}/dynamic", keep)]
+    gone += [path for path in ("traefik/acme.env",) if path not in wanted and os.path.exists(f"{folder}/{path}")]
     before = {path: host.text(f"{folder}/{path}") for path in [*wanted, *gone]}
     changes = [path for path, text in wanted.items() if before[path] != text] + gone
     if not module.check_mode:
@@ -135,7 +139,7 @@ def main() -> None:
             host.folder(f"{folder}/{name}", 0o755)
         for path in changes:
             if path in wanted:
-                host.write(f"{folder}/{path}", wanted[path], 0o640 if path in closed else 0o644, 0, 33 if path in closed else 0)
+                host.write(f"{folder}/{path}", wanted[path], *closed.get(path, (0o644, 0, 0)))
             else:
                 host.remove(f"{folder}/{path}")
     diff = [{"before_header": path, "after_header": path, "before": before[path], "after": wanted.get(path, "")} for path in changes

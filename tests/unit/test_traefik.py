@@ -137,9 +137,9 @@ def test_a_name_is_served_by_http_until_its_certificate_is_there(secure, asked, 
 @pytest.mark.parametrize(("fields", "key", "value"), [
     ({"staging": True}, "caServer", "https://acme-staging-v02.api.letsencrypt.org/directory"),
     ({"eab": "kid-1"}, "eab", {"kid": "kid-1", "hmacEncoded": "h" * 20}),
-    ({"challenge": "dns", "dns": {"plugin": "rfc2136", "propagation": 5}}, "dnsChallenge", {"provider": "rfc2136", "delayBeforeCheck": "5s"}),
+    ({"challenge": "dns", "dns": {"plugin": "rfc2136", "propagation": 5}}, "dnsChallenge", {"provider": "rfc2136", "propagation": {"delayBeforeChecks": "5s"}}),
     ({"challenge": "dns", "dns": {"plugin": "rfc2136", "resolvers": ["10.0.0.2:53"]}}, "dnsChallenge",
-     {"provider": "rfc2136", "delayBeforeCheck": "60s", "resolvers": ["10.0.0.2:53"]})])
+     {"provider": "rfc2136", "propagation": {"delayBeforeChecks": "60s", "disableANSChecks": True}, "resolvers": ["10.0.0.2:53"]})])
 def test_how_the_authority_is_asked(fields, key, value):
     wanted = app(tls={**ACME, **fields}, secrets={"SECRET_KEY": "k" * 50, "DATABASE_PASSWORD": "d" * 12, "ACME_EAB_HMAC_KEY": "h" * 20})
     found = parsed(traefik.settings([wanted], "/d", [], 300, {"pos": {"eab": "h" * 20}}, 1))["certificatesResolvers"]["quayside-pos"]["acme"]
