@@ -319,8 +319,8 @@ def test_a_domain_that_leads_elsewhere(server):
     assert "its A record is 198.51.100.7" in found["reason"]
     assert server.address in found["reason"]
     assert found["severity"] == "warning"
-    # And the edge has no certificate for it, since site.yml has not seen it.
-    assert "moved.example.com" in report["codes"]["certificate.missing"]["item"]
+    # And the edge has no certificate for it, since site.yml has not seen it: it shows that of the address, which is for whoever names no name.
+    assert "moved.example.com" in report["codes"]["certificate.wrong-name"]["item"]
 
 
 def test_a_stale_ipv6_address(server):
