@@ -256,7 +256,7 @@ def test_what_is_wrong_is_seen_and_mended_by_one_run(server, damage):
 def lineage(server):
     """Certificate and key that the edge has of the authority."""
     if EDGES[server.name] != "traefik":
-        return [server.inside(f"cat {LINEAGE}/{file}.pem") for file in ("cert", "privkey")]
+        return [server.inside(f"cat {LINEAGE}/{file}.pem") + "\n" for file in ("cert", "privkey")]
     one = stored(server)[1]["quayside-bookshop"]["Certificates"][-1]
     chain, key = (base64.b64decode(one[what]).decode() for what in ("certificate", "key"))
     return chain.partition("-----END CERTIFICATE-----")[0] + "-----END CERTIFICATE-----\n", key
