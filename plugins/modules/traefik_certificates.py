@@ -210,8 +210,11 @@ def ask(edge: Edge, app: dict, seconds: int) -> tuple[list[str], dict]:
     return [name for name in now if name not in secure], refused
 
 
-def bring_back(edge: Edge, app: dict, gone: list[dict], refused: dict) -> dict:
-    """Let Traefik have the good ones again that it got no other for; return name -> reason of the names without a certificate."""
+def bring_back(edge: Edge, app: dict, gone: list[dict], refused: dict, asked: list[list[str]]) -> dict:
+    """Let Traefik have the good ones again that it got no other for; return name -> reason of the names without a new certificate.
+
+    ``asked`` are the lists of names that it asked for before.
+    """
     names = set(refused)
     kept = [one for one in gone if names & set(traefik_store.asked(one)) and not traefik_store.fault(one, time.time())]
     if not kept:
@@ -220,7 +223,8 @@ def bring_back(edge: Edge, app: dict, gone: list[dict], refused: dict) -> dict:
     edge.restart({path: traefik_store.including(host.text(path), kept)})
     back = {name for one in kept for name in traefik_store.asked(one)}
     edge.wait([name for name in refused if name in back], 10)
-    edge.write(app, traefik_files.secure(app, edge.folder), traefik.asks(host.text(edge.path(app))))
+    # An authority that is away is no reason to ask for each name by itself from now on.
+    edge.write(app, traefik_files.secure(app, edge.folder), asked if back.issuperset(refused) else traefik.asks(host.text(edge.path(app))))
     return {name: f"{why} (it keeps the one of before)" if name in back else why for name, why in refused.items()}
 
 
@@ -258,7 +262,7 @@ def main() -> None:
         for app in apps:
             new, wrong = ask(edge, app, params["wait"])
             issued += new
-            refused.update(bring_back(edge, app, gone.get(app["name"], []), wrong))
+            refused.update(bring_back(edge, app, gone.get(app["name"], []), wrong, traefik.asks(before[app["name"]])))
     except host.PhaseError as error:
         module.fail_json(msg=f"{error.reason}\n{error.log}".strip())
     for name, why in refused.items():

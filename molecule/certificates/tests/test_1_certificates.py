@@ -218,6 +218,7 @@ def test_the_ones_of_before_stay_where_the_authority_is_away(server):
     assert serials(server) == before
     assert by_http(server, names(server)[0])[0] == 301
     assert server.play("certificates").count("changed") == 0
+    assert served(server, names(server)[0])[1] == names(server)
 
 
 def damages(server):
@@ -253,24 +254,23 @@ def test_what_is_wrong_is_seen_and_mended_by_one_run(server, damage):
     assert server.play("certificates").count("changed") == 0
 
 
-def lineage(server):
-    """Certificate and key that the edge has of the authority."""
+def lineages(server):
+    """Certificate and key of each that the edge has of the authority."""
     if EDGES[server.name] != "traefik":
-        return [server.inside(f"cat {LINEAGE}/{file}.pem") + "\n" for file in ("cert", "privkey")]
-    one = stored(server)[1]["quayside-bookshop"]["Certificates"][-1]
-    chain, key = (base64.b64decode(one[what]).decode() for what in ("certificate", "key"))
-    return chain.partition("-----END CERTIFICATE-----")[0] + "-----END CERTIFICATE-----\n", key
+        return [[server.inside(f"cat {LINEAGE}/{file}.pem") + "\n" for file in ("cert", "privkey")]]
+    pairs = [[base64.b64decode(one[what]).decode() for what in ("certificate", "key")] for one in stored(server)[1]["quayside-bookshop"]["Certificates"]]
+    return [(chain.partition("-----END CERTIFICATE-----")[0] + "-----END CERTIFICATE-----\n", key) for chain, key in pairs]
 
 
 @pytest.mark.proves("4.95")
 def test_a_revoked_one_is_asked_for_anew(server):
     before = serials(server)
-    certificate, key = lineage(server)
     # By whoever has its key, from a host that has certbot.
     asker = next(one for one in SERVERS if EDGES[one.name] != "traefik")
-    asker.inside(f"umask 077; mkdir -p /tmp/revoked; cat > /tmp/revoked/cert.pem <<'END'\n{certificate}END\ncat > /tmp/revoked/key.pem <<'END'\n{key}END\n"
-                 "REQUESTS_CA_BUNDLE=/etc/quayside/acme/authorities.crt certbot revoke --non-interactive --no-delete-after-revoke "
-                 f"--server {asker.local['lab_acme']} --cert-path /tmp/revoked/cert.pem --key-path /tmp/revoked/key.pem; rm -r /tmp/revoked")
+    for certificate, key in lineages(server):
+        asker.inside(f"umask 077; mkdir -p /tmp/revoked; cat > /tmp/revoked/cert.pem <<'END'\n{certificate}END\ncat > /tmp/revoked/key.pem <<'END'\n{key}END\n"
+                     "REQUESTS_CA_BUNDLE=/etc/quayside/acme/authorities.crt certbot revoke --non-interactive --no-delete-after-revoke "
+                     f"--server {asker.local['lab_acme']} --cert-path /tmp/revoked/cert.pem --key-path /tmp/revoked/key.pem && rm -r /tmp/revoked")
     server.play("certificates")
     settles(server, before)
     assert server.play("certificates").count("changed") == 0
