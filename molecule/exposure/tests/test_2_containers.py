@@ -26,7 +26,10 @@ def test_the_declared_ports_answer_and_no_others_with_the_app_up(boxes, stranger
 
 @pytest.mark.proves("0.40")
 def test_a_scan_of_all_ports_by_the_stranger_finds_the_declared_ones(boxes, stranger):
-    assert stranger.open(boxes.address, range(1, 65536)) == [set(EXPECTED)] * 2
+    # 130,000 questions in a few seconds: one packet that is lost is no finding, so the declared ports are asked once more by themselves.
+    extra = [found - set(EXPECTED) for found in stranger.open(boxes.address, range(1, 65536))]
+    assert extra == [set()] * 2
+    assert stranger.open(boxes.address, *EXPECTED) == [set(EXPECTED)] * 2
 
 
 @pytest.mark.proves("1.18")
