@@ -5,7 +5,6 @@ import os
 import subprocess
 
 import pytest
-from lab import ROOT
 from story import App
 
 NEW = "a-new-token-of-the-registry-0123456789"
@@ -29,7 +28,8 @@ def test_a_new_token_is_asked_before_it_is_kept(server, tmp_path):
     app = App(server)
     if not app.compose:
         pytest.skip("this app comes from no registry")
-    old, path = app.secrets()["REGISTRY_PASSWORD"], tmp_path / "token"
+    app.publish("v1", "v2")
+    old, path = server.local["lab_registry_password"], tmp_path / "token"
     path.write_text(f"{NEW}\n")
     os.chmod(path, 0o600)
     words = ("-e", "secret=REGISTRY_PASSWORD", "-e", f"value_file={path}")
@@ -49,7 +49,6 @@ def test_a_new_token_is_asked_before_it_is_kept(server, tmp_path):
         assert server.inside(f"grep -rl {NEW} /root /home /etc /srv/annex 2>/dev/null || true") == ""
     finally:
         registry(server, old)
-    path.write_text(f"{old}\n")
-    server.play("rotate", *words)
+        path.write_text(f"{old}\n")
+        server.play("rotate", *words)
     assert app.secrets()["REGISTRY_PASSWORD"] == old
-    subprocess.run([ROOT / "scripts/lab", "push", "bookshop", "v1"], check=True, capture_output=True)
