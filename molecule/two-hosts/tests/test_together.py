@@ -66,12 +66,15 @@ def test_when_one_host_fails_none_goes_live(pair):
 
 def test_when_one_host_fails_after_its_switch_all_switch_back(pair):
     before = live(pair)
-    # nginx of the second host no longer serves the app: its release is healthy at its socket, and not through the edge.
-    pair[1].inside("mv /etc/nginx/sites-enabled/bookshop* /srv/ && nginx -s reload && touch /etc/nginx/sites-enabled/bookshop")
+    # nginx of the second host answers by itself: its release is healthy at its socket, and not through the edge.
+    wrong = f"server {{ listen 80; listen [::]:80; server_name {HOST}; return 503; }}"
+    pair[1].inside(f"mv /etc/nginx/sites-enabled/bookshop* /srv/ && echo '{wrong}' > /etc/nginx/sites-enabled/bookshop")
+    pair[1].reload_nginx()
     try:
         run = deploy(pair, "v3", ok=False)
     finally:
-        pair[1].inside("rm -f /etc/nginx/sites-enabled/bookshop; mv /srv/bookshop* /etc/nginx/sites-enabled/ && nginx -s reload")
+        pair[1].inside("rm -f /etc/nginx/sites-enabled/bookshop; mv /srv/bookshop* /etc/nginx/sites-enabled/")
+        pair[1].reload_nginx()
     assert run.rc != 0
     assert "It failed in the phase verify" in run.out
     pair[1].until(lambda: pair[1].get("/healthz/", host=HOST)[0] == 200, 10, "the edge")
