@@ -275,7 +275,7 @@ def test_a_password_is_nowhere_but_hashed_for_the_edge(door):
 
 def handshake(door, name: str, *words: str) -> str:
     """Return what openssl's client says."""
-    done = subprocess.run(["openssl", "s_client", "-connect", f"{door.server.address}:443", "-servername", name, *words], input="", text=True,
+    done = subprocess.run(["openssl", "s_client", "-connect", f"{door.server.address}:443", "-servername", name, *words], input="", text=True, errors="replace",
                           capture_output=True, check=False, timeout=30)
     return done.stdout + done.stderr
 
