@@ -166,12 +166,14 @@ class Edge:
 
     def restart(self, texts: dict) -> None:
         """Let Traefik start anew with these files of certificates, path -> text. It reads them at its start only, and writes over them before."""
-        host.run([*self.compose, "stop", traefik_files.SERVICE])
-        for path, text in texts.items():
-            if not traefik_store.readable(host.text(path)):
-                os.replace(path, f"{path}.unreadable")
-            host.write(path, text, 0o600, 33, 33)
-        host.run([*self.compose, "up", "--detach", "--wait", traefik_files.SERVICE])
+        try:
+            host.run([*self.compose, "stop", traefik_files.SERVICE])
+            for path, text in texts.items():
+                if not traefik_store.readable(host.text(path)):
+                    os.replace(path, f"{path}.unreadable")
+                host.write(path, text, 0o600, 33, 33)
+        finally:
+            host.run([*self.compose, "up", "--detach", "--wait", traefik_files.SERVICE])
 
     def useless(self, app: dict, params: dict) -> list[tuple[dict, str]]:
         """Return the certificates of an app that Traefik has to fetch anew, and does not by itself, each with the reason."""
