@@ -66,6 +66,15 @@ def secure(app: dict, folder: str) -> list[str]:
     return [name for name in names if name in stored or served.look(name)["secure"]]
 
 
+def patience(app: dict, wait: float) -> float:
+    """Return the seconds in which certificates of an app have to come: by DNS Traefik waits for the zone's servers, for one name after the other.
+
+    >>> patience({"domains": ["a.test", "*.a.test"], "tls": {"challenge": "dns", "dns": {"propagation": 60}}}, 60)
+    180
+    """
+    return wait + (app["tls"]["dns"]["propagation"] * len(app["domains"]) if app["tls"]["challenge"] == "dns" else 0)
+
+
 def reason(said: str, name: str) -> str:
     """Return why a name has no certificate, from what Traefik logged."""
     told = re.findall(rf"(?<![\w.-]){re.escape(name)}\]?:\s*(?:invalid authorization:\s*)?(acme: error: .*?)(?:, problem: |\]?\" ACME CA|$)", said, re.M)

@@ -38,7 +38,7 @@ options:
     elements: str
     default: []
   wait:
-    description: Seconds in which certificates have to come.
+    description: Seconds in which certificates have to come, beside those that a challenge by DNS waits for the zone's servers.
     type: int
     default: 60
   force:
@@ -186,7 +186,7 @@ class Edge:
         return found if traefik_store.readable(text) else [({}, "Traefik's file of certificates cannot be read")]
 
 
-def ask(edge: Edge, app: dict, seconds: int) -> tuple[list[str], dict]:
+def ask(edge: Edge, app: dict, seconds: float) -> tuple[list[str], dict]:
     """Let Traefik ask for what an app lacks; return its names with HTTPS, and name -> reason of the others."""
     secure, asked = traefik_files.secure(app, edge.folder), traefik.asks(host.text(edge.path(app)))
     names = [name for group in traefik_files.wanted(app) for name in group]
@@ -262,7 +262,7 @@ def main() -> None:
         if gone:
             edge.restart({edge.store(app): traefik_store.without(host.text(edge.store(app)), gone[app["name"]]) for app in apps if app["name"] in gone})
         for app in apps:
-            new, wrong = ask(edge, app, params["wait"])
+            new, wrong = ask(edge, app, traefik_files.patience(app, params["wait"]))
             issued += new
             refused.update(bring_back(edge, app, gone.get(app["name"], []), wrong, traefik.asks(before[app["name"]])))
     except host.PhaseError as error:
