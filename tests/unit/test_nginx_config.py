@@ -1,10 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-import doctest
-
 import pytest
-from ansible_collections.quayside.django.plugins.module_utils import nginx_config, self_signed
 from ansible_collections.quayside.django.plugins.module_utils.nginx_config import Change, File, Link, plan, wanted
 from ansible_collections.quayside.django.plugins.module_utils.self_signed import command, why_anew
 from ansible_collections.quayside.django.plugins.modules.nginx_config import apply, read_folder
@@ -18,11 +15,6 @@ THERE = {
     "sites-available/shop": OURS,
     "sites-enabled/shop": Link("../sites-available/shop"),
 }
-
-
-@pytest.mark.parametrize("module", [nginx_config, self_signed])
-def test_examples_in_docstrings(module):
-    assert doctest.testmod(module).failed == 0
 
 
 @pytest.mark.parametrize(
