@@ -198,7 +198,7 @@ def test_a_private_base_image_build_arguments_and_a_build_secret(server, tmp_pat
     folder = tmp_path / "shop"
     folder.mkdir()
     base = f"{server.local['lab_registry']}/bookshop:v3"
-    (folder / "Dockerfile").write_text(f"FROM {base}\nARG FLAVOUR=none\nRUN --mount=type=secret,id=PIP_TOKEN "
+    (folder / "Dockerfile").write_text(f"FROM {base}\nARG FLAVOUR=none\nRUN --mount=type=secret,id=PIP_TOKEN,uid=10001 "
                                        "test \"$(cat /run/secrets/PIP_TOKEN)\" = sesame-sesame\nENV FLAVOUR=$FLAVOUR\n")
     secrets = {"SECRET_KEY": server.local["vault_annex"]["SECRET_KEY"], "DATABASE_PASSWORD": server.local["vault_annex"]["DATABASE_PASSWORD"],
                "REDIS_PASSWORD": server.local["vault_annex"]["REDIS_PASSWORD"], "REGISTRY_PASSWORD": server.local["lab_registry_password"],

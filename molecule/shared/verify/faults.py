@@ -17,7 +17,7 @@ from lab import BIN, ROOT, Load
     ("beat", "celery -A config beat --nonsense", "hand_over"),
 ])
 def test_a_process_that_cannot_start_brings_the_old_release_back_without_a_failed_request(server, process, command, phase):
-    if server.version() != "v2":
+    if server.get("/healthz/")[0] != 200 or server.version() != "v2":
         server.deploy("v2")
     live = server.inside("readlink /opt/bookshop/live")
 
