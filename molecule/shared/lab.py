@@ -163,7 +163,7 @@ class Server:
     def reload_nginx(self):
         """Reload nginx of the host and wait until no worker with the settings of before takes a request."""
         self.inside("workers() { pgrep -f '^nginx: worker process$'; }; old=$(workers); nginx -s reload; "
-                    "while workers | grep -qxF \"$old\"; do sleep 0.05; done")
+                    "for try in $(seq 200); do workers | grep -qxF \"$old\" || exit 0; sleep 0.05; done; echo 'nginx keeps its workers' >&2; exit 1")
 
     def until(self, question, seconds: float = 30, what: str = "it"):
         """Ask until the answer is true and return it."""

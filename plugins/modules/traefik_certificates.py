@@ -247,6 +247,7 @@ def main() -> None:
     params = module.params
     edge = Edge(params["folder"], params["headers"], params["trusted_proxies"])
     apps = [app for app in params["apps"] if app["tls"]["mode"] == "acme"]
+    params["look"] = params["look"] and not module.check_mode
     useless = {app["name"]: edge.useless(app, params) for app in apps}
     removed = {" ".join(traefik_store.asked(one)) or name: why for name, found in useless.items() for one, why in found}
     if module.check_mode:
