@@ -10,7 +10,7 @@ SPOOFED = (
     "X-Forwarded-Prefix", "X-Forwarded-Path", "X-Forwarded-User", "X-Forwarded-Email", "X-Forwarded-Groups", "X-Forwarded-Preferred-Username",
     "X-Forwarded-Server", "X-Forwarded-Uri", "X-Forwarded-Method", "X-Forwarded-By", "X-Forwarded-Client-Cert", "X-Original-Url", "X-Original-Uri",
     "X-Original-Host", "X-Original-Method", "X-Original-Forwarded-For", "X-Rewrite-Url", "X-Url-Scheme", "X-Scheme", "X-Script-Name", "Script-Name",
-    "Path-Info", "X-Host", "X-Http-Host-Override", "X-Http-Method", "X-Http-Method-Override", "X-Method-Override", "X-Remote-User", "X-Remote-Addr",
+    "Path-Info", "X-Host", "X-Http-Host-Override", "X-Remote-User", "X-Remote-Addr",
     "X-Remote-Ip", "X-Auth-Request-User", "X-Auth-Request-Email", "X-Auth-Request-Groups", "X-Authenticated-User", "X-Webauth-User", "X-Client-Ip",
     "True-Client-Ip", "X-Cluster-Client-Ip", "X-Originating-Ip", "X-Ssl-Client-Verify", "X-Ssl-Client-Cert", "X-Ssl-Client-S-Dn", "Front-End-Https",
     "X-Accel-Redirect", "X-Sendfile-Type", "X-Accel-Mapping",
