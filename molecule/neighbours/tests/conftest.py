@@ -12,7 +12,8 @@ sys.path[:0] = [str(HERE), str(HERE.parents[1] / "shared"), str(HERE.parents[1] 
 from lab import servers  # noqa: E402 - the path has to be there first
 from neighbours import Box  # noqa: E402 - the path has to be there first
 
-BOXES = {server.name: Box(server) for server in servers(HERE.parent) if os.environ.get("QUAYSIDE_SERVER", server.name) == server.name}
+BOXES = {server.name: Box(server) for server in servers(HERE.parent)}
+CHOSEN = [name for name in BOXES if os.environ.get("QUAYSIDE_SERVER", name) == name]
 
 
 def pytest_configure(config):
@@ -24,8 +25,8 @@ def pytest_generate_tests(metafunc):
     """Run a test on the boxes of its mark ``on``, without one on all."""
     if "box" in metafunc.fixturenames:
         mark = metafunc.definition.get_closest_marker("on")
-        names = mark.args if mark else ("nb-host", "nb-nginx", "nb-traefik")
-        metafunc.parametrize("box", [name for name in names if name in BOXES], indirect=True, scope="session")
+        names = mark.args if mark else CHOSEN
+        metafunc.parametrize("box", [name for name in names if name in CHOSEN], indirect=True, scope="session")
 
 
 @pytest.fixture(scope="session")
