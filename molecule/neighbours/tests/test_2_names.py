@@ -31,8 +31,8 @@ BAD = {
     "folder-slash": {"name": "own", "folders": [{"name": "a/../../b"}]},
     "folder-absolute": {"name": "own", "folders": [{"name": "/etc"}]},
     "folder-path-dots": {"name": "own", "folders": [{"name": "data", "path": "../../data"}]},
-    "frontend-dots": {"name": "own", "frontends": [{"name": "spa", "folder": "../../../etc"}]},
-    "frontend-name": {"name": "own", "frontends": [{"name": "../spa", "folder": "dist"}]},
+    "frontend-dots": {"name": "own", "frontends": [{"name": "spa", "route": "/spa/", "folder": "../../../etc"}]},
+    "frontend-name": {"name": "own", "frontends": [{"name": "../spa", "route": "/spa/", "folder": "dist"}]},
     "database-user": {"name": "own", "database": {"engine": "postgresql", "user": "postgres"}, "secrets": WITH_DATABASE},
     "database-name": {"name": "own", "database": {"engine": "postgresql", "name": "template1"}, "secrets": WITH_DATABASE},
     "network-host": {"name": "own", **COMPOSE, "network": "host"},
@@ -75,7 +75,7 @@ def preflight(boxes):
         path = SCRATCH / f"names-{label}.yml"
         path.write_text(yaml.safe_dump({"django_apps": apps}))
         run = box.server.play(str(ROOT / "playbooks/preflight-inventory.yml"), "-e", f"@{path}", ok=False, timeout=120)
-        return run.rc, " ".join(run.out.split())
+        return run.rc, run.out
 
     return judge
 
@@ -94,7 +94,7 @@ def refused(preflight):
             app["domains"] = [f"{label}.test"]
     _status, said = preflight("table", list(apps.values()))
     assert "Traceback" not in said
-    found = re.findall(r"app ([a-z0-9-]+): (.*?)(?=app [a-z0-9-]+: |$)", said)
+    found = re.findall(r"(?m)^ *- app ([a-z0-9-]+): (.*)$", said)
     return {label: [text for name, text in found if name == app["name"] and "is also that of app" not in text] for label, app in apps.items()}
 
 
