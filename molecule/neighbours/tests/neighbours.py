@@ -2,6 +2,7 @@
 """What the tests of this scenario share: a box with its victim and its hostile app, asked from outside, and attacked from inside the hostile one."""
 from __future__ import annotations
 
+import base64
 import contextlib
 import dataclasses
 import json
@@ -165,6 +166,10 @@ class Box:
     def output(self, log: str, app: str = "hostile") -> str:
         """Return what a program in the background has printed so far."""
         return self.run(f"print(open({log!r}, errors='replace').read())", app)
+
+    def write(self, path: str, text: str) -> None:
+        """Write a file of root's on the box, in place."""
+        self.inside(f"base64 -d > {path} <<'EOF'\n{base64.b64encode(text.encode()).decode()}\nEOF")
 
     def pid(self, app: str, process: str) -> int:
         """Return the process id, on the server, of the first process of a live app."""

@@ -67,7 +67,7 @@ def test_half_sent_requests_of_one_address_leave_the_site_to_others(box, boxes, 
     with flood(box, MOST, port, HALF) as opened:
         time.sleep(5)
         seen = visitors(box, asker, SECONDS)
-    assert opened[0] >= 500
+    assert opened[0] >= 200
     assert len(seen) >= 10
     bad = [status for _began, status in seen if status != 200]
     assert bad == [], f"{len(bad)} of {len(seen)} visitors: {bad[:5]}; {opened[0]} connections were opened"

@@ -45,7 +45,7 @@ def test_the_lease_of_a_dead_run_does_not_keep_killed_containers_away(box):
     path = lock(box)
     old = time.time() - 120
     lease = json.dumps({"run": "dead", "who": "nobody", "since": old, "renewed": old, "phase": "switch"})
-    box.inside(f"printf '%s\\n' '{lease}' > {path}")
+    box.inside(f"printf '%s\\n' '{lease}' > {path}; touch -d @{old:.0f} {path}")
     try:
         box.inside("docker kill $(docker ps -q --filter label=quayside.app=victim --filter label=quayside.process=web)")
         back = wait(box.well, 60, 1)
@@ -60,7 +60,7 @@ def test_a_deploy_takes_over_what_a_dead_run_has_left(box):
     """What held: a stale lease is told, and the next run goes on."""
     path, old = lock(box), time.time() - 120
     lease = json.dumps({"run": "dead", "who": "nobody of before", "since": old, "renewed": old, "phase": "build"})
-    box.inside(f"printf '%s\\n' '{lease}' > {path}")
+    box.inside(f"printf '%s\\n' '{lease}' > {path}; touch -d @{old:.0f} {path}")
     run = box.deploy("victim")
     assert "nobody of before" in run.out
     assert box.inside(f"cat {path} 2>/dev/null; true") == ""
