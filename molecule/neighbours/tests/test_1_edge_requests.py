@@ -33,7 +33,9 @@ def test_honest_requests_reach_the_app_as_they_were_sent(box, version):
     assert [wrong for path in HONEST for wrong in honest(path, target(box, "4"), version)] == []
 
 
-@pytest.mark.parametrize("path", ["/x/..%2fops/x", "/x%2f..%2fops/x", "/ops%2fx", "//ops/x", "/%6fps/x", "/x/..%2foffice/x", "/x%2f..%2fvault/x"])
+@pytest.mark.parametrize("path", [
+    "/ops/%2f..%2f..%2fx", "/ops/x%2f..%2f..%2fx", "/office/%2f..%2f..%2fx", "/vault/%2f..%2f..%2fx",
+    "/x/..%2fops/x", "/x%2f..%2fops/x", "/ops%2fx", "//ops/x", "/%6fps/x", "/x/..%2foffice/x", "/x%2f..%2fvault/x"])
 def test_an_encoded_path_does_not_pass_by_a_login_or_a_list(box, path):
     """Finding 12."""
     answer = box.ask(path)
@@ -102,7 +104,7 @@ def test_a_list_of_ipv6_addresses_lets_its_visitors_in(box):
 def test_a_known_name_in_tls_with_an_unknown_host_gets_nothing(box, host):
     """Finding 32: no page of a web server's own, and no app."""
     answer = box.ask("/", host, name=VICTIM)
-    assert b"nginx" not in answer.body.lower() and b"welcome" not in answer.body.lower()
+    assert b"welcome" not in answer.body.lower()
     assert answer.status in (0, 400, 404, 421), answer
     assert not answer.seen and answer.header("X-Answered-By") != "hostile"
 
@@ -132,7 +134,7 @@ def test_an_upgrade_does_not_change_the_scheme(box, headers):
     assert not answer.seen or answer.seen["secure"] is True
 
 
-@pytest.mark.parametrize("method", ["TRACE", "TRACK", "CONNECT"])
+@pytest.mark.parametrize("method", ["TRACE", "CONNECT"])
 def test_trace_does_not_reach_the_app(box, method):
     """Finding 32."""
     answer = box.ask("/hello/", method=method, headers=[("Cookie", "session=secret")])

@@ -112,7 +112,7 @@ def test_nobody_takes_the_port_of_a_container_that_was_killed(box):
     if not ports:
         return  # it is reached by a socket or by its own address
     answers, said = theft(box, "hostile", ports[0], lambda: box.inside(f"docker kill {web}", check=False), "/x", "intruder.test")
-    box.inside(f"docker start {web}")
+    box.server.until(lambda: box.inside(f"docker start {web} >/dev/null && echo up", check=False) == "up", 30, "the port, free again")
     stolen = [answer for answer in answers if answer.body == b"stolen"]
     assert not stolen, said
     assert COOKIE not in said
