@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from urllib.parse import quote
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible_collections.quayside.django.plugins.module_utils import env_file, processes
+from ansible_collections.quayside.django.plugins.module_utils import env_file, processes, python_env
 
 EDGE_GROUP = 33  # www-data, the same number on every Debian and Ubuntu
 SECRET_LENGTH = 8
@@ -101,6 +101,8 @@ BUILD = {
     "command": {"type": "str", "required": True, "description": "A shell line: C(npm ci && npm run build)."},
     "folder": {"type": "str", "default": "", "description": "Folder under the app's root in which it runs."},
     "env": {"type": "dict", "default": {}, "description": "Variables for it, beside the app's."},
+    "secrets": {"type": "list", "elements": "str", "default": [], "description": [
+        "Names of the app's secrets that this command gets as variables, such as a token of a registry of packages. It sees no others."]},
     "timeout": {"type": "int", "default": 1800, "description": "Seconds after which it is ended and the deploy fails."},
 }
 
@@ -318,6 +320,9 @@ DRAIN = {"http": 30, "worker": 300, "beat": 20, "other": 30}
 NAME = re.compile(r"^[a-z][a-z0-9-]{0,23}\Z")
 PATHS = re.compile(r"^/[A-Za-z0-9._/-]*[A-Za-z0-9_-]\Z")
 RELATIVE = re.compile(r"^(?!.*(^|/)\.\.(/|$))[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*\Z")
+# By a server: a path of the host would be read with the rights of an account that sees none of it.
+REMOTE = re.compile(r"^(?!-)((https?|ssh|git)://[^\s/]|([A-Za-z0-9._-]+@)?[A-Za-z0-9][A-Za-z0-9.-]*:(?!:|//)\S)")
+PASSWORD_IN_URL = re.compile(r"://[^/@\s]*:[^/@\s]+@")
 REPOSITORY = re.compile(r"^([A-Za-z0-9.-]+(:[0-9]+)?/)?[a-z0-9]+([._/-]+[a-z0-9]+)*\Z")
 CONTAINER_EDGES = ("nginx_container", "traefik")
 WITHOUT_HTTP3 = ("bookworm", "jammy", "noble")  # nginx before 1.25
@@ -411,6 +416,8 @@ def derive(app: dict) -> dict:
     name = app["name"]
     app["root"] = (app["root"] or f"/opt/{name}").rstrip("/")
     app["shared"] = f"{app['root']}/shared"
+    # What a deploy keeps to be quicker (the mirror of the repository, what was sent): no app writes in this folder.
+    app["source_cache"] = f"/var/cache/quayside/{name}"
     app["user"] = app["user"] or name
     app["edge_group"] = EDGE_GROUP
     if app["source"]["version"] is None:
@@ -522,6 +529,16 @@ def inspect_source(app: dict) -> list[str]:
     found, source = [], app["source"]
     if source["repo"] and source["folder"]:
         found.append("source: give repo or folder, not both")
+    if source["repo"] and not REMOTE.match(source["repo"]):
+        found.append(f"source.repo: {source['repo']!r} is no URL of a git server (https://, ssh://, git://, git@host:path): "
+                     "for a folder of this machine give source.folder")
+    found += [f"build[{number}].secrets: {name} is none of the app's secrets; there are {', '.join(sorted(secret_environment(app)))}"
+              for number, command in enumerate(app["build"]) for name in command["secrets"] if name not in secret_environment(app)]
+    found += [text for number, command in enumerate(app["build"]) for text in env_findings(command["env"], f"build[{number}].env")]
+    found += env_findings(app["python"]["env"], "python.env")
+    words = [("options", word) for word in python_env.options(app["python"])[0]] + [("packages", word) for word in app["python"]["packages"]]
+    found += [f"python.{field}: a login stands in it, and every user of the host would see it among the arguments: give it by python.env (UV_INDEX, "
+              "PIP_EXTRA_INDEX_URL) or in a requirements file" for field, word in words if PASSWORD_IN_URL.search(word)]
     if app["runtime"] == "systemd":
         if not source["repo"] and not source["folder"]:
             found.append("source: give repo, the URL of a git repository, or folder, one on this machine")

@@ -81,7 +81,7 @@ def test_only_gunicorn_says_when_it_is_ready(command, kind):
 
 
 def test_user_folder_and_name_in_the_journal():
-    found = template("worker", 2, shop(user="clerk", source={"repo": "x", "subdir": "backend"}))
+    found = template("worker", 2, shop(user="clerk", source={"repo": "git@x:y", "subdir": "backend"}))
     assert (found["User"], found["Group"], found["SyslogIdentifier"]) == (["clerk"], ["clerk"], ["shop-worker"])
     assert found["WorkingDirectory"] == ["/opt/shop/releases/%i/code/backend"]
 
