@@ -28,6 +28,8 @@ LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 LETS_ENCRYPT_STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
 LINEAGES = "/etc/letsencrypt/live"
 SECURE_REDIRECT = "SECURE_SSL_REDIRECT"
+PRIVATE = "/etc/quayside"  # a folder of root's alone for each app: what a process gets of it, it gets from systemd
+STATE = "state"            # schedules and locks of single processes, and the HOME of those
 
 PROCESS = {
     "name": {"type": "str", "required": True, "description": "The process's name: letters, digits and dashes."},
@@ -410,7 +412,8 @@ def derive(app: dict) -> dict:
     """Return the app with what follows from its own fields."""
     name = app["name"]
     app["root"] = (app["root"] or f"/opt/{name}").rstrip("/")
-    app["shared"] = f"{app['root']}/shared"
+    app["shared"], app["etc"] = f"{app['root']}/shared", f"{PRIVATE}/{name}"
+    app["state"] = f"{app['shared']}/{STATE}"
     app["user"] = app["user"] or name
     app["edge_group"] = EDGE_GROUP
     if app["source"]["version"] is None:
@@ -828,6 +831,17 @@ def database_host(app: dict) -> str:
     if app["database"]["engine"] == "container":
         return "db"
     return "/run/postgresql" if app["runtime"] == "compose" else "127.0.0.1"
+
+
+def leaf_folders(app: dict) -> list[str]:
+    """Return the paths of the folders below shared/ that belong to the app: all that its processes may write to, and that outlives releases."""
+    kept = ["media", "logs", STATE] + ["database"] * (app["database"]["engine"] == "sqlite") + [folder["name"] for folder in app["folders"]]
+    return [f"{app['shared']}/{name}" for name in dict.fromkeys(kept)]
+
+
+def secrets_file(app: dict) -> str:
+    """Return the path of the secret variables of an app on systemd: systemd reads it as root, and no process of the app can."""
+    return f"{app['etc']}/secrets.env"
 
 
 def sqlite_path(app: dict) -> str:

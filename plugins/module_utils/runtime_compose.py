@@ -139,7 +139,7 @@ class Compose(Runtime):
             project["name"] = name
         path = self.shelf.path(release, "compose.yaml")
         host.write(path, compose_project.render(project, compose_project.mark(self.app, release)), 0o600)
-        host.write(self.shelf.path(release, "bin", "manage"), self.manage_script(release), 0o755)
+        host.write(self.shelf.path(release, "bin", "manage"), self.manage_text(release), 0o750)
         done = host.run(["docker", "compose", "-f", path, "config", "--quiet"], check=False)
         if "is not a docker command" in done.stderr:
             raise host.PhaseError("docker compose is not installed on this host: run playbooks/site.yml for it first")
@@ -179,7 +179,7 @@ class Compose(Runtime):
         """Return the command that runs manage.py with ``argv``."""
         return ["python", self.app["manage"], *argv]
 
-    def manage_script(self, release: str) -> str:
+    def manage_text(self, release: str) -> str:
         """Return the text of ``releases/<id>/bin/manage``, for people."""
         return (f"#!/bin/sh\n[ -t 0 ] || tty=-T\nexec docker compose --progress quiet -f {self.shelf.path(release, 'compose.yaml')} run --rm --no-deps $tty "
                 f"manage python {self.app['manage']} \"$@\"\n")
@@ -238,7 +238,7 @@ class Compose(Runtime):
     def place(self, release: str, process: dict) -> dict:
         """Return where a process of a release is asked, as arguments of http_health.Check: its socket, or its address in the app's network."""
         if process["socket"]:
-            return {"socket": self.shelf.path(release, "run", f"{process['name']}.sock")}
+            return {"socket": self.own_socket(self.shelf.path(release, "run", f"{process['name']}.sock"))}
         name = compose_project.containers(self.app, release, [process])[0]
         network = self.known(name).get("NetworkSettings", {}).get("Networks", {}).get(self.app["network"], {})
         if not network.get("IPAddress"):
@@ -286,6 +286,12 @@ class Compose(Runtime):
             host.run(["/bin/sh", "-c", "; ".join(steps)], check=False, timeout=drain + 60)
         else:
             self.background("stop", release, steps)
+
+    def restart_singles(self, release: str) -> None:
+        """Make the containers of the single processes of a release anew: their files lie elsewhere now."""
+        wanted = [key for process in self.wanted("singles") for key in compose_project.keys(process)]
+        if wanted:
+            host.run(self.compose(release, "up", "--detach", "--no-deps", "--no-build", *wanted), check=False)
 
     def replace(self, old: str, new: str, wanted: list[str]) -> None:
         """Start containers when a release's single processes are gone, in the background."""

@@ -5,9 +5,10 @@
 """
 from __future__ import annotations
 
+import os
 import shlex
 
-from ansible_collections.quayside.django.plugins.module_utils import processes
+from ansible_collections.quayside.django.plugins.module_utils import model, processes
 
 
 def mark(app: dict) -> str:
@@ -59,7 +60,9 @@ def sandbox(app: dict, writable: list[str], command: str = "") -> list[str]:
     if command and shlex.split(command)[0].rsplit("/", 1)[-1] in COMPILES:
         relax.add("MemoryDenyWriteExecute")
     lines = [f"{name}={value}" for name, value in SANDBOX if name not in relax]
-    return lines + ["ReadWritePaths=" + " ".join([f"{app['root']}/shared"] + writable + app["sandbox"]["writable"])]
+    # In check mode nothing of the app may change; SQLite writes beside its file even where it only reads.
+    leaves = [path for path in model.leaf_folders(app) if not app.get("rehearsal") or path == os.path.dirname(model.sqlite_path(app))]
+    return lines + ["ReadWritePaths=" + " ".join(leaves + writable + app["sandbox"]["writable"])]
 
 
 def template(app: dict, process: dict, copy: int) -> str:
@@ -72,7 +75,7 @@ def template(app: dict, process: dict, copy: int) -> str:
     service = [
         f"Type={'notify' if notify else 'exec'}",
         f"User={app['user']}", f"Group={app['user']}", "UMask=0027", f"WorkingDirectory={code}",
-        f"EnvironmentFile={release}/env", f"EnvironmentFile={root}/shared/secrets.env",
+        f"EnvironmentFile={release}/env", f"EnvironmentFile={model.secrets_file(app)}",
         f"ExecStart={release}/bin/{process['name']} {copy}",
         # mixed: only the main process is told to stop, so that celery's children finish their tasks.
         "KillMode=mixed", f"TimeoutStopSec={process['drain'] + 5}", "Restart=always", "RestartSec=1",

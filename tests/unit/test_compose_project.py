@@ -83,7 +83,7 @@ def test_an_image_without_a_command_runs_its_own():
 def test_a_single_process_holds_a_lock_for_as_long_as_it_lives():
     command = project()["services"]["beat"]["command"]
     assert command[:2] == ["/bin/sh", "-c"]
-    assert "exec flock --no-fork --timeout 30 /opt/pos/shared/beat.lock celery -A shop beat" in command[2]
+    assert "exec flock --no-fork --timeout 30 /opt/pos/shared/state/beat.lock celery -A shop beat" in command[2]
 
 
 def test_the_celery_worker_has_a_name_for_each_copy():
@@ -97,7 +97,9 @@ def test_every_dollar_is_doubled_since_compose_replaces_what_stands_behind_one()
 
 
 def test_host_services_are_reached_by_their_mounted_folders():
-    assert {"/run/postgresql", "/run/redis-pos", "/opt/pos/shared"} <= set(mounts(project()["services"]["web"]))
+    found = set(mounts(project()["services"]["web"]))
+    assert {"/run/postgresql", "/run/redis-pos", "/opt/pos/shared/media", "/opt/pos/shared/state"} <= found
+    assert "/opt/pos/shared" not in found  # a folder that holds leaves is root's
     none = mounts(project(database={"engine": "container"}, cache={"engine": "none"})["services"]["web"])
     assert not {"/run/postgresql", "/run/redis-pos"} & set(none)
 
