@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import glob
 import os
 import shutil
 import time
@@ -46,14 +45,13 @@ class Systemd(Runtime):
     def forget(self, kept: list[dict]) -> None:
         """Remove unit templates that neither the model nor one of the ``kept`` releases (as apps) has."""
         wanted = {f"{name}@.service" for app in [self.app, *kept] for name in units.template_names(app)}
-        mine = [path for path in glob.glob(f"{UNITS}/{self.app['name']}-*@.service") if os.path.basename(path) not in wanted]
         gone = False
-        for path in mine:
-            with open(path, encoding="utf-8") as file:
-                if file.readline().strip() != units.mark(self.app):
-                    continue
-            host.remove(path)
-            gone = True
+        for name in contained.names(UNITS):
+            path = f"{UNITS}/{name}"
+            if name.startswith(f"{self.app['name']}-") and name.endswith("@.service") and name not in wanted and \
+                    host.text(path).partition("\n")[0].strip() == units.mark(self.app):
+                host.remove(path)
+                gone = True
         if gone:
             host.systemctl("daemon-reload")
 
@@ -373,8 +371,8 @@ class Systemd(Runtime):
     def prune(self, records: dict, _before: str) -> list[str]:
         """Remove what no kept release needs beside its own folder; return notes."""
         used = {os.path.basename(record.get("venv", "")) for record in records.values()}
-        for name in os.listdir(f"{self.app['root']}/venvs"):
-            if name not in used:
+        for name in contained.names(f"{self.app['root']}/venvs"):
+            if name.removesuffix(".complete") not in used:
                 host.remove(f"{self.app['root']}/venvs/{name}")
         self.forget([dict(self.app, processes=record["processes"]) for record in records.values() if record.get("processes")])
         return []

@@ -127,7 +127,8 @@ STAND_IN = '#!/bin/sh\nfor word in "$@"; do printf "%s\\n" "$word"; done\nprintf
 def started(tmp_path, process, *words, **fields):
     """Run the exec script of a process; return the words and the env that its server saw."""
     root, venv = str(tmp_path / "pos"), tmp_path / "venv"
-    app = {**loaded(processes=[process, {"name": "other", "command": "gunicorn x", "route": "/"}], **fields), "root": root, "shared": f"{root}/shared", "state": f"{root}/shared/state"}
+    app = loaded(processes=[process, {"name": "other", "command": "gunicorn x", "route": "/"}], **fields)
+    app.update(root=root, shared=f"{root}/shared", state=f"{root}/shared/state")
     process = app["processes"][0]
     (venv / "bin").mkdir(parents=True, exist_ok=True)
     for server in ("gunicorn", "celery", "stand-in"):
