@@ -135,9 +135,10 @@ class Deploy:
         """Raise PhaseError where site.yml has not made the app yet, or has not moved it to the folders of today."""
         if not contained.is_folder(f"{self.root}/releases"):
             raise PhaseError(f"{self.root} is not prepared on this host: run playbooks/site.yml for it first")
-        outdated = layout.outdated_folders(layout.folders(self.app, *host.ids(self.app["user"])))
+        wanted = layout.folders(self.app, *host.ids(self.app["user"]))
+        outdated = [path for path in layout.outdated_folders(wanted) if wanted[path][1] == 0 or not contained.is_folder(path)]
         if outdated:
-            raise PhaseError(f"{outdated[0]} is not as this version of the collection makes it: run playbooks/site.yml for this host first")
+            raise PhaseError(f"{outdated[0]} is not the folder that this version of the collection makes there: run playbooks/site.yml for this host first")
         missing = self.edge.missing(self.app)
         if missing:
             raise PhaseError(f"{missing}: run playbooks/site.yml for this host first")
@@ -247,14 +248,15 @@ class Deploy:
         else:
             host.remove(self.key)
 
-    def make_folders(self) -> None:
-        """Make the folders of the release. Only what the app has to write belongs to it."""
+    def make_folders(self, built: bool = True) -> None:
+        """Make the folders of the release. Only what the app has to write belongs to it; ``built``: the app's user builds code and static files."""
         uid, gid = host.ids(self.app["user"])
+        builder = uid if built else 0
         host.folder(self.shelf.path(self.release), 0o711)
         host.folder(self.shelf.path(self.release, "bin"), 0o750, 0, gid)
         host.folder(self.shelf.path(self.release, "lib"), 0o755)
-        host.folder(self.shelf.path(self.release, "code"), 0o750, uid, gid)
-        host.folder(self.shelf.path(self.release, "static"), 0o2750, uid, self.app["edge_group"])
+        host.folder(self.shelf.path(self.release, "code"), 0o750, builder, gid)
+        host.folder(self.shelf.path(self.release, "static"), 0o2750, builder, self.app["edge_group"])
         host.folder(self.shelf.path(self.release, "run"), 0o2750, uid, self.app["edge_group"])
         host.folder(self.shelf.path(self.release, "frontends"), 0o2750, 0, self.app["edge_group"])
         for frontend in self.app["frontends"]:
@@ -382,7 +384,7 @@ class Deploy:
         """Copy the kept release under the new id; files are linked, not written again."""
         target = self.record["of"]
         self.seal(target)
-        self.make_folders()
+        self.make_folders(built=False)
         self.store()
         for name in ("static", "frontends"):
             if contained.is_folder(self.shelf.path(target, name)):
