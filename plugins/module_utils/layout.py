@@ -76,7 +76,7 @@ class Move:
             self.venvs()
         self.kept_releases()
         self.lock()
-        self.left += [f"{path} is in a folder of root's now, so the app makes nothing beside it: give it a folder of its own (folders in the app model)"
+        self.left += [f"{path} lies in a folder of root's now: the app still reaches it, and makes nothing beside it (name a folder of its own in folders)"
                       for path in unknown_entries(self.app)]
 
     def do(self, line: str, act, *arguments) -> None:

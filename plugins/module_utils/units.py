@@ -60,9 +60,9 @@ def sandbox(app: dict, writable: list[str], command: str = "") -> list[str]:
     if command and shlex.split(command)[0].rsplit("/", 1)[-1] in COMPILES:
         relax.add("MemoryDenyWriteExecute")
     lines = [f"{name}={value}" for name, value in SANDBOX if name not in relax]
-    # In check mode nothing of the app may change; SQLite writes beside its file even where it only reads.
-    leaves = [path for path in model.leaf_folders(app) if not app.get("rehearsal") or path == os.path.dirname(model.sqlite_path(app))]
-    return lines + ["ReadWritePaths=" + " ".join(leaves + writable + app["sandbox"]["writable"])]
+    # shared/ is root's: what can be written there are the leaves. In check mode nothing may change, but SQLite writes beside its file to read it.
+    shared = app["shared"] if not app.get("rehearsal") else os.path.dirname(model.sqlite_path(app)) if app["database"]["engine"] == "sqlite" else ""
+    return lines + ["ReadWritePaths=" + " ".join([shared] * bool(shared) + writable + app["sandbox"]["writable"])]
 
 
 def template(app: dict, process: dict, copy: int) -> str:

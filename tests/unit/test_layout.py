@@ -93,7 +93,7 @@ def test_a_second_run_changes_nothing(app):
     assert moved(app).moved
     again = moved(app)
     assert (again.moved, layout.outdated_folders(layout.folders(app, APP, APP))) == ([], [])
-    assert [line.split(" is in ")[0] for line in again.left] == [f"{app['shared']}/own.txt"]
+    assert [line.split(" lies in ")[0] for line in again.left] == [f"{app['shared']}/own.txt"]
 
 
 def test_check_mode_says_the_same_and_changes_nothing(app):

@@ -120,10 +120,10 @@ def test_all_units_of_an_app_are_in_a_slice_of_their_own():
 # The sandbox
 
 
-def test_the_sandbox_closes_the_file_system_but_for_leaves_and_run():
+def test_the_sandbox_closes_the_file_system_but_for_shared_and_run():
     found = template(app=shop(sandbox={"writable": ["/srv/reports"]}))
     assert found["ProtectSystem"] == ["strict"]
-    assert found["ReadWritePaths"] == ["/opt/shop/shared/media /opt/shop/shared/logs /opt/shop/shared/state /opt/shop/releases/%i/run /srv/reports"]
+    assert found["ReadWritePaths"] == ["/opt/shop/shared /opt/shop/releases/%i/run /srv/reports"]
 
 
 def test_the_filters_of_system_calls_keep_their_order():
