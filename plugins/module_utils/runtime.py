@@ -135,7 +135,7 @@ class Runtime:
 
     def background(self, verb: str, release: str, steps: list[str]) -> None:
         """Run shell lines that go on without whoever asked for them; their journal is that of a unit."""
-        unit = f"{self.app['name']}-{verb}-{release}-{time.monotonic_ns()}"
+        unit = units.helper(self.app, verb, release, str(time.monotonic_ns()))
         properties = [f"--property={line}" for line in units.messenger(sees_processes=True)]
         host.run(["systemd-run", "--quiet", "--collect", "--no-block", f"--unit={unit}", "--service-type=oneshot", *properties, "--",
                   "/bin/sh", "-c", "; ".join(steps)])

@@ -174,7 +174,7 @@ class Systemd(Runtime):
             env = {"HOME": f"{self.app['root']}/cache", "NEXT_TELEMETRY_DISABLED": "1", "CI": "1",
                    **{key: env_file.text(value) for key, value in {**self.app["env"], **command["env"]}.items()}}
             argv = host.one_off_argv(self.app, self.build_properties(release), ["/bin/sh", "-ec", command["command"]],
-                                     f"{self.app['name']}-command-{number}-{release}", command["timeout"],
+                                     units.helper(self.app, "command", str(number), release), command["timeout"],
                                      "/".join(part for part in (folder, command["folder"]) if part), env)
             done = host.run(argv, check=False, timeout=command["timeout"] + 60)
             if done.returncode:
@@ -231,7 +231,8 @@ class Systemd(Runtime):
         commands, env = python_env.build_commands(self.app["python"], venv, files, f"{self.app['root']}/cache")
         folder = processes.code_folder(self.app, release)
         for number, command in enumerate(commands):
-            argv = host.one_off_argv(self.app, self.build_properties(release), command, f"{self.app['name']}-build-{number}-{release}", 1800, folder, env)
+            name = units.helper(self.app, "build", str(number), release)
+            argv = host.one_off_argv(self.app, self.build_properties(release), command, name, 1800, folder, env)
             done = host.run(argv, check=False, timeout=1900)
             if done.returncode:
                 host.remove(venv)
@@ -266,7 +267,7 @@ class Systemd(Runtime):
                "PGOPTIONS": "-c lock_timeout=10s"}
         writable = [self.shelf.path(release)]
         writable += [self.app["shared"]] if self.app["database"]["engine"] == "sqlite" else []
-        return host.one_off_argv(self.app, units.sandbox(self.app, writable), command, f"{self.app['name']}-{name}-{release}", timeout,
+        return host.one_off_argv(self.app, units.sandbox(self.app, writable), command, units.helper(self.app, name, release), timeout,
                                  processes.code_folder(self.app, release), env, self.env_files(release))
 
     def env_files(self, release: str) -> list[str]:
