@@ -14,7 +14,7 @@ from ansible import constants as C
 from ansible import context
 from ansible.errors import AnsibleError, AnsibleUndefinedVariable
 from ansible.plugins.action import ActionBase
-from ansible_collections.quayside.django.plugins.module_utils import doctor, doctor_inventory, model, preflight
+from ansible_collections.quayside.django.plugins.module_utils import doctor, doctor_inventory, model, preflight, printed
 
 CFG = doctor.finding("controller.settings", "warning", "ansible.cfg of your project",
                      "it lacks pipelining or ServerAlive: runs take longer, and one whose connection is cut may hang",
@@ -102,6 +102,7 @@ class Inventory(ActionBase):
 class ActionModule(Inventory):
     """Every playbook begins with it."""
 
+    @printed.cleaned
     def run(self, tmp=None, task_vars=None):
         super().run(tmp, task_vars)
         _checked, args = self.validate_argument_spec(argument_spec={
