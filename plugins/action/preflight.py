@@ -69,6 +69,9 @@ class Inventory(ActionBase):
             return findings
         apps = model.load(declared)
         if one:
+            wrong = preflight.run_findings(self._variable(task_vars, "version", ""), self._variable(task_vars, "release", ""))
+            if wrong:
+                return [doctor.of_text("inventory.wrong", "error", text) for text in wrong]
             hosts = [host for host in task_vars["ansible_play_hosts_all"] if host in task_vars["groups"].get("apps", [])]
             findings = [doctor.of_text("services.shared", "error", text) for text in preflight.shared_services(model.choose(apps, name), hosts)]
         return findings + [finding for app in apps if app["name"] == name or not name for finding in

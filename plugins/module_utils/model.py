@@ -128,7 +128,8 @@ COMMAND = {
 ALLOW = {
     "path": {"type": "str", "required": True, "description": [
         "Beginning of the paths that only some reach: C(/admin/). The health path stays open, since deploys ask it."]},
-    "addresses": {"type": "list", "elements": "str", "default": [], "description": "Addresses and networks; all others get 403."},
+    "addresses": {"type": "list", "elements": "str", "default": [], "description": [
+        "Addresses and networks (C(203.0.113.7), C(10.0.0.0/8), C(2001:db8::/32)); all others get 403."]},
     "users": {"type": "dict", "default": {}, "description": [
         "Login names, each with the name of one of the app's secrets that is its password; no process of the app sees that secret. All others get 401. "
         "With addresses too, both have to be right. Where paths lie in one another, the logins of the longest count."]},
@@ -145,14 +146,16 @@ def sub(options: dict, description: str, elements: bool = False, default=None) -
 
 SPEC = {
     "name": {"type": "str", "required": True, "description": [
-        "Name of the app, and of its Unix user, units, site and, by default, database. At most 24 of a-z, 0-9 and the dash."]},
+        "Name of the app, and of its Unix user, units, site and, by default, database. At most 24 of a-z, 0-9 and the dash, and no name of the "
+        "system's (names and paths, below)."]},
     "runtime": {"type": "str", "default": "systemd", "choices": ["systemd", "compose"], "description": [
         "How its processes run: C(systemd), a venv and units; C(compose), containers (docs/runtime-compose.md)."]},
     "edge": {"type": "str", "default": "nginx", "choices": ["nginx", "nginx_container", "traefik", "none"], "description": [
         "What takes its requests from the world: nginx on the host, or, for containers, nginx or Traefik in one (docs/edges.md)."]},
     "network": {"type": "str", "description": "With C(runtime: compose): name of the app's Docker network. Default: the name."},
-    "root": {"type": "str", "description": "Folder of the app on the host. Default: C(/opt/<name>)."},
-    "user": {"type": "str", "description": "Unix user and group that own and run it. Default: the name."},
+    "root": {"type": "str", "description": [
+        "Folder of the app on the host, below /opt, /srv, /var/www, /mnt, /media, /data or C(/var/lib/<name>). Default: C(/opt/<name>)."]},
+    "user": {"type": "str", "description": "Unix user and group of its own that own and run it. Default: the name."},
     "domains": {"type": "list", "elements": "str", "default": [], "description": [
         "Names (or addresses) under which it is served. The first is the one that health checks use."]},
     "canonical": {"type": "str", "default": "", "description": "The domain that all others redirect to. Empty: all are served."},
@@ -296,7 +299,9 @@ SPEC = {
         "read_only": {"type": "bool", "default": True, "description": "The image's files cannot be changed; /tmp and /dev/shm can."},
         "writable": {"type": "list", "elements": "str", "default": [], "description": [
             "Folders in the container that it may write to besides; kept in memory, empty at each start (C(/app/.next/cache))."]},
-        "volumes": {"type": "list", "elements": "str", "default": [], "description": "More volumes, as compose writes them (C(/srv/in:/in:ro))."},
+        "volumes": {"type": "list", "elements": "str", "default": [], "description": [
+            "More folders of the host, as compose writes them (C(/srv/in:/in:ro)): data of the app's own, and read-only /etc/ssl/certs, "
+            "/etc/localtime, /etc/timezone, /usr/share and /usr/local/share."]},
         "interval": {"type": "int", "default": 30, "description": "Seconds between two of Docker's health checks."},
         "timeout": {"type": "int", "default": 10, "description": "Seconds that one may take."},
         "retries": {"type": "int", "default": 3, "description": "Failures in a row after which a container is unhealthy."},
@@ -306,7 +311,8 @@ SPEC = {
     "disk": {"type": "int", "default": 300, "description": "MiB that must be free under the root before a release is made."},
     "sandbox": sub({
         "enabled": {"type": "bool", "default": True, "description": "Run units with systemd's sandbox."},
-        "writable": {"type": "list", "elements": "str", "default": [], "description": "Folders that the app writes to, beside shared/ and /tmp."},
+        "writable": {"type": "list", "elements": "str", "default": [], "description": [
+            "Folders of data of the app's own that it writes to, beside shared/ and /tmp (C(/srv/reports))."]},
         "relax": {"type": "list", "elements": "str", "default": [], "description": "Directives to leave out (C(MemoryDenyWriteExecute))."},
     }, "What its processes may touch."),
 }
