@@ -131,7 +131,8 @@ def manage_script(argv: list[str], env: dict, hint: str) -> str:
     ``argv`` is that of a one-off command, with ``--pipe`` where a terminal wants ``--pty``; its code runs as the app's user, whoever calls it.
     ``env`` are the variables that ``argv`` takes from its caller; ``hint`` is what to type where somebody else than root calls it.
     """
-    words = ['"$how"' if word == "--pipe" else shlex.quote(word) for word in argv]
+    # Two people may have a shell open at once.
+    words = ['"$how"' if word == "--pipe" else shlex.quote(word) + "-$$" if word.startswith("--unit=") else shlex.quote(word) for word in argv]
     return ("#!/bin/sh\n"
             f"[ \"$(id -u)\" = 0 ] || {{ echo {shlex.quote('only root reads the secrets of the app; type: ' + hint)} >&2; exit 1; }}\n"
             "how=--pipe; [ ! -t 0 ] || [ ! -t 1 ] || how=--pty\n"

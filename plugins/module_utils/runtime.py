@@ -71,8 +71,8 @@ class Runtime:
 
     def on_host(self, command: list[str], name: str, timeout: int, writable: list[str] | None = None) -> list[str]:
         """Return the argv that runs a program of ours on the host as the app's user, in the sandbox of its processes."""
-        name = f"{self.app['name']}-{name}-{os.getpid()}"
-        return host.one_off_argv(self.app, units.sandbox(self.app, writable or []), command, name, timeout, "/", {"HOME": "/tmp"})
+        unit = units.helper(self.app, name, str(os.getpid()))
+        return host.one_off_argv(self.app, units.sandbox(self.app, writable or []), command, unit, timeout, "/", {"HOME": "/tmp"})
 
     def prepare_control(self, release: str) -> None:
         """Start the process that speaks with celery workers, when the app has some; it imports the app while others start."""
@@ -149,7 +149,7 @@ class Runtime:
 
     def background(self, verb: str, release: str, steps: list[str]) -> None:
         """Run shell lines that go on without whoever asked for them; their journal is that of a unit."""
-        unit = f"{self.app['name']}-{verb}-{release}-{time.monotonic_ns()}"
+        unit = units.helper(self.app, verb, release, str(time.monotonic_ns()))
         properties = [f"--property={line}" for line in units.messenger(sees_processes=True)]
         host.run(["systemd-run", "--quiet", "--collect", "--no-block", f"--unit={unit}", "--service-type=oneshot", *properties, "--",
                   "/bin/sh", "-c", "; ".join(steps)])

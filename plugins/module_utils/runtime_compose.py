@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import time
 
@@ -15,6 +16,7 @@ from ansible_collections.quayside.django.plugins.module_utils import (
     host,
     image_prune,
     source,
+    units,
 )
 from ansible_collections.quayside.django.plugins.module_utils.docker_engine import Engine, EngineError
 from ansible_collections.quayside.django.plugins.module_utils.images import Images
@@ -50,13 +52,26 @@ class Compose(Runtime):
         """Write the units that start the app at boot and after a kill, and that prune its images; return what changed."""
         host.folder(f"{self.app['root']}/lib", 0o755)
         changed = [path for path, text in self.files().items() if host.write(path, text)]
-        if any(path.startswith(UNITS) for path in changed):
+        former = self.former()
+        if former:
+            host.systemctl("stop", "--", *(os.path.basename(path) for path in former if path.endswith(".timer")), check=False)
+            for path in former:
+                host.remove(path)
+        if former or any(path.startswith(UNITS) for path in changed):
             host.systemctl("daemon-reload")
-        return changed
+        if former and host.systemctl("is-active", "--quiet", "--", f"{self.app['name']}.service", check=False).returncode == 0:
+            host.systemctl("start", "--", *container_units.timers(self.app))
+        return changed + former
 
     def outdated(self) -> dict:
         """Return path -> (text before, text after) of the files that ``install`` would change."""
-        return {path: (host.text(path), text) for path, text in self.files().items() if host.text(path) != text}
+        found = {path: (host.text(path), text) for path, text in self.files().items() if host.text(path) != text}
+        return {**found, **{path: (host.text(path), "") for path in self.former()}}
+
+    def former(self) -> list[str]:
+        """Return the paths of helper units under the names that they had before, those that are this app's."""
+        paths = [f"{UNITS}/{name}" for name in container_units.former_files(self.app)]
+        return [path for path in paths if host.text(path).partition("\n")[0] == units.mark(self.app)]
 
     def files(self) -> dict:
         """Return path -> text of what an app has on its host before any release."""
@@ -302,10 +317,10 @@ class Compose(Runtime):
 
     def revive(self, release: str) -> None:
         """Start all that a release has on this host; what runs goes on."""
-        units = self.shelf.units(release)
-        if any(not self.known(name) for name in units):
+        wanted = self.shelf.units(release)
+        if any(not self.known(name) for name in wanted):
             host.run(self.compose(release, "up", "--no-start", "--no-deps", "--no-build", "--no-recreate"), check=False)
-        for name in units:
+        for name in wanted:
             with contextlib.suppress(EngineError):
                 self.engine.post(f"/containers/{name}/start")
 

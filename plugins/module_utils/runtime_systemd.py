@@ -174,7 +174,7 @@ class Systemd(Runtime):
             env = {"HOME": f"{self.app['root']}/cache", "NEXT_TELEMETRY_DISABLED": "1", "CI": "1",
                    **{key: env_file.text(value) for key, value in {**self.app["env"], **command["env"]}.items()}}
             argv = host.one_off_argv(self.app, self.build_properties(release), ["/bin/sh", "-ec", command["command"]],
-                                     f"{self.app['name']}-command-{number}-{release}", command["timeout"],
+                                     units.helper(self.app, "command", str(number), release), command["timeout"],
                                      "/".join(part for part in (folder, command["folder"]) if part), env)
             done = host.run(argv, check=False, timeout=command["timeout"] + 60)
             if done.returncode:
@@ -249,7 +249,8 @@ class Systemd(Runtime):
         commands, env = python_env.build_commands(self.app["python"], venv, files, f"{self.app['root']}/cache")
         folder = processes.code_folder(self.app, release)
         for number, command in enumerate(commands):
-            argv = host.one_off_argv(self.app, self.build_properties(release), command, f"{self.app['name']}-build-{number}-{release}", 1800, folder, env)
+            name = units.helper(self.app, "build", str(number), release)
+            argv = host.one_off_argv(self.app, self.build_properties(release), command, name, 1800, folder, env)
             done = host.run(argv, check=False, timeout=1900)
             if done.returncode:
                 host.remove(venv)
@@ -289,7 +290,7 @@ class Systemd(Runtime):
         env = {"PATH": f"{venv}/bin:/usr/local/bin:/usr/bin:/bin", "PYTHONPATH": processes.code_folder(self.app, release), "RELEASE": release, "HOME": "/tmp",
                # A migration that waits for a lock makes every request behind it wait too: rather fail and leave all serving.
                "PGOPTIONS": "-c lock_timeout=10s"}
-        return host.one_off_argv(self.app, units.sandbox(self.app, [self.shelf.path(release)]), command, f"{self.app['name']}-{name}-{release}", timeout,
+        return host.one_off_argv(self.app, units.sandbox(self.app, [self.shelf.path(release)]), command, units.helper(self.app, name, release), timeout,
                                  processes.code_folder(self.app, release), env, self.env_files(release))
 
     def env_files(self, release: str) -> list[str]:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 
 from ansible_collections.quayside.django.plugins.module_utils import model, processes
@@ -14,6 +15,15 @@ from ansible_collections.quayside.django.plugins.module_utils import model, proc
 def mark(app: dict) -> str:
     """Return the first line of every unit of an app: it tells whose the file is."""
     return f"# Written by quayside.django for the app {app['name']}; the app model decides what stands here."
+
+
+def helper(app: dict, verb: str, *more: str) -> str:
+    """Return the name, without its suffix, of a unit that does something for an app: no app and no process of one can have it.
+
+    An app's own units are ``<app>.service`` and ``<app>-<process>@<release>.service``, and no app's name begins with ``quayside``.
+    ``more``: what tells this one from others with the same verb, such as the id of a release. What systemd takes in no name becomes a line.
+    """
+    return re.sub(r"[^A-Za-z0-9:_.@-]", "_", f"quayside-{verb.replace('@', '_')}@{'-'.join([app['name'], *more])}")
 
 
 # `systemd-analyze security` rates a unit with these at 1.2 to 1.5. @chown: gunicorn gives its socket an owner.

@@ -55,10 +55,10 @@ units:
 
 import pwd
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quayside.django.plugins.module_utils import docker_network, host, layout, releases
 from ansible_collections.quayside.django.plugins.module_utils.deploy import RUNTIMES
 from ansible_collections.quayside.django.plugins.module_utils.docker_engine import EngineError
+from ansible_collections.quayside.django.plugins.module_utils.printed import AnsibleModule
 from ansible_collections.quayside.django.plugins.module_utils.units import logrotate
 
 
