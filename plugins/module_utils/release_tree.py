@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ansible_collections.quayside.django.plugins.module_utils import contained, fill_tree, host, sandbox
+from ansible_collections.quayside.django.plugins.module_utils import contained, fill_tree, host, sandbox, units
 
 SECONDS = 900  # a source or a frontend of a few GiB
 
 
 def unit(app: dict, verb: str, release: str, folder: str, writable: list[str], neighbours: list[dict], timeout: int = SECONDS) -> sandbox.Unit:
     """Return the unit of a step of a build, which writes to the folders ``writable`` only."""
-    return sandbox.Unit(f"quayside-{verb}-{app['name']}-{release}", app["user"], folder, timeout, sandbox.build(app, writable, neighbours))
+    return sandbox.Unit(units.helper(app, verb, release), app["user"], folder, timeout, sandbox.build(app, writable, neighbours))
 
 
 def export(app: dict, source, release: str, record: dict, code: str, neighbours: list[dict], links: list | None = None, needs: list | None = None) -> list[str]:

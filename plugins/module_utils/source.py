@@ -7,7 +7,7 @@ import os
 import stat
 import tarfile
 
-from ansible_collections.quayside.django.plugins.module_utils import contained, git_mirror, host, sandbox
+from ansible_collections.quayside.django.plugins.module_utils import contained, git_mirror, host, sandbox, units
 
 COMMIT = git_mirror.COMMIT
 SECONDS = 900  # a first fetch of a repository of a few GiB
@@ -27,7 +27,7 @@ class Source:
 
     def unit(self, verb: str, key: str = "") -> sandbox.Unit:
         """Return the unit of a git command."""
-        return sandbox.Unit(f"quayside-{verb}-{self.app['name']}-{os.getpid()}", sandbox.GIT_USER, "/", SECONDS, sandbox.git(self.folder, key))
+        return sandbox.Unit(units.helper(self.app, verb, str(os.getpid())), sandbox.GIT_USER, "/", SECONDS, sandbox.git(self.folder, key))
 
     def resolve(self, version: str) -> dict:
         """Bring the mirror up to date and return what a version is; raise PhaseError."""
