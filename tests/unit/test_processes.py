@@ -108,7 +108,7 @@ def test_units_have_a_number_only_where_there_may_be_several(process, names):
 
 @pytest.mark.parametrize(("subdir", "folder"), [("", f"/opt/pos/releases/{RELEASE}/code"), ("backend", f"/opt/pos/releases/{RELEASE}/code/backend")])
 def test_the_code_folder_is_the_apps_root(subdir, folder):
-    assert processes.code_folder(loaded(source={"repo": "x", "subdir": subdir}), RELEASE) == folder
+    assert processes.code_folder(loaded(source={"repo": "https://git.example.com/x.git", "subdir": subdir}), RELEASE) == folder
 
 
 def test_the_probe_asks_the_workers_by_the_names_that_they_get():
@@ -192,7 +192,7 @@ def test_a_command_may_use_its_variables(tmp_path):
 
 def test_the_manage_script_runs_the_commands_with_env_and_secrets_of_the_release(tmp_path):
     root, venv = tmp_path / "pos", tmp_path / "venv"
-    app = {**loaded(source={"repo": "x", "subdir": "backend"}), "root": str(root)}
+    app = {**loaded(source={"repo": "https://git.example.com/x.git", "subdir": "backend"}), "root": str(root)}
     folder = root / "releases" / RELEASE
     for path in (folder / "code" / "backend", root / "shared", venv / "bin"):
         path.mkdir(parents=True)
