@@ -15,6 +15,11 @@ import time
 LEASE = 60  # seconds: longer than any pause between two tasks of a deploy, short enough to wait for after a crash
 
 
+def path(app: dict) -> str:
+    """Return where the lock of an app lies."""
+    return f"{app['root']}/lock"
+
+
 class LockedError(Exception):
     """Another run holds the lock; ``holder`` is its lease."""
 

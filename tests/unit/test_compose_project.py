@@ -2,8 +2,12 @@
 """The compose project of an instance: what stands in it for which model, and that YAML reads what was meant."""
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
 import shutil
 import subprocess
+import time
 
 import pytest
 import yaml
@@ -168,4 +172,21 @@ def test_the_apps_unit_starts_what_live_names_and_a_timer_watches():
     assert set(files) == {"pos.service", "pos-keep.service", "pos-keep.timer", "pos-images.service", "pos-images.timer"}
     assert "docker start $$(cat /opt/pos/live/units)" in files["pos.service"]
     assert "PartOf=pos.service" in files["pos-keep.timer"]
-    assert "ConditionFileNotEmpty=!/opt/pos/lock" in files["pos-keep.service"]
+    assert f"ExecCondition=/bin/sh -c '{container_units.idle('/opt/pos/lock')}'" in files["pos-keep.service"]
+    assert "ProcSubset" not in files["pos-keep.service"]  # it would hide the list of locks
+
+
+@pytest.mark.parametrize(("lease", "age", "held", "idle"), [
+    (None, 0, False, True), ("", 0, False, True), ("{}", 0, False, False), ("{}", 59, False, False), ("{}", 61, False, True), ("{}", 3600, False, True),
+    ("{}", 3600, True, False), ("{}", 0, True, False), ('{"renewed": 99999999999}', 3600, False, True),
+])
+def test_the_keeper_waits_for_a_run_that_lives_and_for_no_other(tmp_path, lease, age, held, idle):
+    path = tmp_path / "lock"
+    if lease is not None:
+        path.write_text(lease)
+        os.utime(path, (time.time() - age,) * 2)
+    line = container_units.idle(str(path)).replace("$$", "$").replace("%%", "%")
+    with open(path, "a") if held else contextlib.nullcontext() as file:
+        if held:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        assert (subprocess.run(["/bin/sh", "-c", line], check=False, stderr=subprocess.DEVNULL).returncode == 0) is idle
