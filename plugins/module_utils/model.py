@@ -59,6 +59,9 @@ PROCESS = {
         "20 for a single process."]},
     "route": {"type": "str", "description": "Path at the edge that it serves. Default: C(/) for the process C(web)."},
     "routes": {"type": "list", "elements": "str", "default": [], "description": "More paths that it serves (C(/admin/), C(/healthz))."},
+    "data": {"type": "bool", "description": [
+        "With C(runtime: compose): whether it reaches the app's database and cache, by the network of the data and by their sockets. "
+        "Default: true for processes of the first image, false for those of another one."]},
     "secrets": {"type": "list", "elements": "str", "default": [], "description": [
         "With C(runtime: compose), for a process of another image than the first: names of secrets that it gets. Processes of the first get all."]},
     "websocket": {"type": "bool", "default": False, "description": "Pass websockets on this route, with an hour between two messages."},
@@ -151,7 +154,8 @@ SPEC = {
         "How its processes run: C(systemd), a venv and units; C(compose), containers (docs/runtime-compose.md)."]},
     "edge": {"type": "str", "default": "nginx", "choices": ["nginx", "nginx_container", "traefik", "none"], "description": [
         "What takes its requests from the world: nginx on the host, or, for containers, nginx or Traefik in one (docs/edges.md)."]},
-    "network": {"type": "str", "description": "With C(runtime: compose): name of the app's Docker network. Default: the name."},
+    "network": {"type": "str", "description": [
+        "With C(runtime: compose): name of the Docker network of its data. Default: the name. In a second one, C(edge-<name>), the edge reaches it."]},
     "root": {"type": "str", "description": "Folder of the app on the host. Default: C(/opt/<name>)."},
     "user": {"type": "str", "description": "Unix user and group that own and run it. Default: the name."},
     "domains": {"type": "list", "elements": "str", "default": [], "description": [
@@ -416,6 +420,7 @@ def derive(app: dict) -> dict:
     if app["source"]["version"] is None:
         app["source"]["version"] = "main" if app["source"]["repo"] else "" if app["source"]["folder"] else "latest"
     app["network"] = app["network"] or name
+    app["edge_network"] = f"edge-{name}"
     app["domains"], app["canonical"] = [domain.lower() for domain in app["domains"]], app["canonical"].lower()
     package = app["settings"].split(".")[0]
     if app["runtime"] == "compose":
@@ -467,6 +472,7 @@ def process_defaults(app: dict, process: dict) -> dict:
     if compose:
         process["image"] = process["image"] or app["images"][0]["name"]
         process["port"] = process["port"] or (CONTAINER_PORT if process["tcp"] else 0)
+        process["data"] = process["image"] == app["images"][0]["name"] if process["data"] is None else process["data"]
     if process["single"] is None:
         process["single"] = what == "beat"
     if process["drain"] is None:
@@ -548,6 +554,8 @@ def inspect_source(app: dict) -> list[str]:
     for place in [f"processes[{process['name']}]" for process in app["processes"] if process["image"] not in names] + \
                  [f"frontends[{frontend['name']}]" for frontend in app["frontends"] if frontend["image"] not in names]:
         found.append(f"{place}.image: there is no such image; there are {', '.join(names)}")
+    if app["network"] == app["edge_network"]:
+        found.append(f"network: {app['network']} is the network in which the edge reaches this app: take another name for that of its data")
     user = app["container"]["user"]
     if user and not re.match(r"^[1-9][0-9]*(:[0-9]+)?\Z", user):
         found.append(f"container.user: {user!r} is no uid:gid such as 1000:1000, and never root (0)")
@@ -758,7 +766,7 @@ def collisions(apps: list[dict]) -> list[str]:
             claims.append(("Redis port", app["cache"]["port"]))
         claims += [("port (listen)", process["listen"]) for process in app["processes"] if process["listen"]]
         if app["runtime"] == "compose":
-            claims.append(("network", app["network"]))
+            claims += [("network", app["network"]), ("network", app["edge_network"])]
             claims += [("image repository", image["repository"]) for image in app["images"] if image["from"] == "build"]
         for claim in claims:
             other = owners.setdefault(claim, app["name"])
@@ -957,7 +965,7 @@ def site(app: dict) -> dict:
     media = {"url": app["media"]["url"], "folder": f"{app['root']}/shared/media", "max_age": app["media"]["max_age"]}
     return {
         "name": app["name"], "domains": app["domains"], "canonical": app["canonical"], "tls": app["tls"], "certificates": app["certificates"],
-        "root": app["root"], "live": live, "host": app["health"]["host"], "scheme": app["scheme"], "network": app["network"],
+        "root": app["root"], "live": live, "host": app["health"]["host"], "scheme": app["scheme"], "network": app["edge_network"],
         # The brackets make a pattern of it, which may match nothing: there is no such file before the first release.
         "addresses": f"{live}/edge/upstreams[.]conf",
         "upstreams": [upstream(app, process) for process in app["processes"] if process["routes"] or process["listen"]],
@@ -1016,7 +1024,8 @@ def identity(app: dict) -> dict:
             "manage": app["manage"], "static": app["static"]["root"], "media": app["media"]["root"], "folders": app["folders"],
             "frontends": app["frontends"]}
     if app["runtime"] == "compose":
-        return dict(same, runtime="compose", images=app["images"], container=app["container"], network=app["network"], edge=app["edge"])
+        return dict(same, runtime="compose", images=app["images"], container=app["container"], network=app["network"], edge_network=app["edge_network"],
+                    edge=app["edge"])
     return dict(same, python=app["python"], build=app["build"])
 
 

@@ -36,9 +36,15 @@ folders:
   type: list
   elements: str
   returned: success
-network:
-  description: Name of the Docker network that was made; empty when none was.
-  type: str
+networks:
+  description: Names of the Docker networks that were made.
+  type: list
+  elements: str
+  returned: success
+joined:
+  description: Names of running containers that were put into the network of the edge, since their release was made before there was one.
+  type: list
+  elements: str
   returned: success
 units:
   description: Names of the unit files that were written, and the path of the rotation's file when that was.
@@ -112,15 +118,19 @@ def main() -> None:
     diff = [{"before_header": path, "after_header": path, "before": "", "after": f"folder with mode {wanted[path][0]:o}\n"} for path in folders]
     diff += [{"before_header": name, "after_header": name, "before": before, "after": after} for name, (before, after) in units.items()]
     try:
-        network = app["runtime"] == "compose" and not docker_network.there(app["network"])
+        networks = docker_network.missing(app) if app["runtime"] == "compose" else []
+        joined = list(docker_network.strays(app)) if app["runtime"] == "compose" else []
     except EngineError as error:
         if not module.check_mode:
             module.fail_json(msg=error.message)
-        network = True  # site.yml would install the engine first
-    if network:
-        diff.append({"before_header": app["network"], "after_header": app["network"], "before": "", "after": f"Docker network {app['network']}\n"})
-    if network and not module.check_mode:
-        docker_network.make(app["network"], app["name"])
+        networks, joined = docker_network.names(app), []  # site.yml would install the engine first
+    diff += [{"before_header": name, "after_header": name, "before": "", "after": f"Docker network {name}\n"} for name in networks]
+    diff += [{"before_header": name, "after_header": name, "before": "", "after": f"also in the network {app['edge_network']}\n"} for name in joined]
+    if not module.check_mode:
+        for name in networks:
+            docker_network.make(app, name)
+        if joined:
+            docker_network.join(app)
     if not module.check_mode:
         for path in folders:
             host.folder(path, *wanted[path])
@@ -128,7 +138,8 @@ def main() -> None:
             host.write(rotation, rotated)
         if units:
             runtime.install()
-    module.exit_json(changed=bool(folders or units or network), network=app["network"] if network else "", folders=folders, units=sorted(units), diff=diff)
+    module.exit_json(changed=bool(folders or units or networks or joined), networks=networks, joined=joined, folders=folders, units=sorted(units),
+                     diff=diff)
 
 
 if __name__ == "__main__":

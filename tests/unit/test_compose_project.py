@@ -33,11 +33,34 @@ def test_each_copy_of_a_process_is_a_service():
     assert list(project()["services"]) == ["web", "worker", "worker-2", "beat", "manage"]
 
 
-def test_the_project_is_named_after_the_release_and_joins_the_network_of_the_app():
+def test_the_project_is_named_after_the_release_and_joins_the_networks_of_the_app():
     made = project()
     assert made["name"] == f"pos-{RELEASE}"
-    assert made["networks"] == {"default": {"name": "pos", "external": True}}
+    assert made["networks"] == {"default": {"name": "pos", "external": True}, "edge": {"name": "edge-pos", "external": True}}
     assert made["services"]["web"]["networks"]["default"]["aliases"] == [f"web-{RELEASE}"]
+
+
+TWO_IMAGES = [{"name": "app"}, {"name": "front"}]
+
+
+@pytest.mark.parametrize(("process", "networks", "sockets"), [
+    ({"name": "web", "command": "gunicorn pos.wsgi"}, {"default", "edge"}, True),
+    ({"name": "worker", "command": "celery -A pos worker"}, {"default"}, True),
+    ({"name": "front", "image": "front", "port": 3000, "routes": ["/next/"]}, {"edge"}, False),
+    ({"name": "front", "image": "front", "port": 3000, "routes": ["/next/"], "data": True}, {"default", "edge"}, True),
+    ({"name": "timer", "image": "front", "command": "node timer.js"}, {"edge"}, False),
+    ({"name": "web", "command": "gunicorn pos.wsgi", "data": False}, {"edge"}, False),
+])
+def test_only_what_needs_the_data_is_in_its_network_and_has_its_sockets(process, networks, sockets):
+    others = [] if process["name"] == "web" else [{"name": "web", "command": "gunicorn pos.wsgi"}]
+    app = loaded(runtime="compose", images=TWO_IMAGES, processes=[*others, process])
+    facts = {**FACTS, "images": {"app": "app:1", "front": "front:1"}}
+    made = compose_project.project(app, RELEASE, facts)["services"][process["name"]]
+    assert set(made["networks"]) == networks
+    assert all(one["aliases"] == [f"{process['name']}-{RELEASE}"] for one in made["networks"].values())
+    mounted = {one["source"] for one in made["volumes"] if isinstance(one, dict)}
+    assert ({"/run/postgresql", "/run/redis-pos"} <= mounted) is sockets
+    assert bool({"/run/postgresql", "/run/redis-pos"} & mounted) is sockets
 
 
 @pytest.mark.proves("0.39")
