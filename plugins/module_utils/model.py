@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from urllib.parse import quote
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible_collections.quayside.django.plugins.module_utils import env_file, processes
+from ansible_collections.quayside.django.plugins.module_utils import env_file, outbound, processes
 
 EDGE_GROUP = 33  # www-data, the same number on every Debian and Ubuntu
 SECRET_LENGTH = 8
@@ -307,6 +307,11 @@ SPEC = {
         "retries": {"type": "int", "default": 3, "description": "Failures in a row after which a container is unhealthy."},
         "start_period": {"type": "int", "default": 5, "description": "Seconds after its start in which failures do not count."},
     }, "With C(runtime: compose): how its containers run."),
+    "outbound": sub({
+        "private": {"type": "list", "elements": "str", "default": [], "description": [
+            "Networks and addresses that its processes may reach (C(10.0.0.0/8), C(10.0.0.5), C(fd00::/8)). Default: none."]},
+    }, "Private networks, link-local addresses and the provider's metadata service (169.254.169.254) are closed to its processes and containers. "
+       "Its own database and cache, the host's resolver and the internet are open (docs/docker.md)."),
     "keep": {"type": "int", "default": 5, "description": "Releases to keep for a rollback, the live one included; at least 2."},
     "disk": {"type": "int", "default": 300, "description": "MiB that must be free under the root before a release is made."},
     "sandbox": sub({
@@ -439,6 +444,8 @@ def derive(app: dict) -> dict:
     if app["tls"]["staging"]:
         app["tls"]["server"] = LETS_ENCRYPT_STAGING
     app["certificates"] = certificates(app)
+    app["outbound"]["hosts"] = outbound.hosts({**{name: value for process in app["processes"] for name, value in process["env"].items()}, **app["env"],
+                                               **{name: value for name, value in app["secrets"].items() if name not in unseen(app)}})
     app["url"] = f"{app['scheme']}://{app['canonical'] or app['domains'][0]}/" if app["domains"] else ""
     app["secrets"] = {key: value if isinstance(value, (dict, list)) else env_file.text(value) for key, value in app["secrets"].items()}
     return app
@@ -520,6 +527,7 @@ def inspect(app: dict) -> list[str]:
     found += inspect_processes(app)
     found += inspect_edge(app)
     found += inspect_env(app)
+    found += outbound.inspect(app)
     return found
 
 

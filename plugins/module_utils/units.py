@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shlex
 
-from ansible_collections.quayside.django.plugins.module_utils import processes
+from ansible_collections.quayside.django.plugins.module_utils import outbound, processes
 
 
 def mark(app: dict) -> str:
@@ -59,7 +59,13 @@ def sandbox(app: dict, writable: list[str], command: str = "") -> list[str]:
     if command and shlex.split(command)[0].rsplit("/", 1)[-1] in COMPILES:
         relax.add("MemoryDenyWriteExecute")
     lines = [f"{name}={value}" for name, value in SANDBOX if name not in relax]
+    lines += outbound_directives(app)
     return lines + ["ReadWritePaths=" + " ".join([f"{app['root']}/shared"] + writable + app["sandbox"]["writable"])]
+
+
+def outbound_directives(app: dict) -> list[str]:
+    """Return the directives that close private networks and the provider's metadata service to a command of the app."""
+    return outbound.directives(app)
 
 
 def template(app: dict, process: dict, copy: int) -> str:

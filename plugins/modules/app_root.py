@@ -58,7 +58,7 @@ import pwd
 import stat
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.quayside.django.plugins.module_utils import docker_network, host, releases
+from ansible_collections.quayside.django.plugins.module_utils import docker_network, host, outbound, releases
 from ansible_collections.quayside.django.plugins.module_utils.deploy import RUNTIMES
 from ansible_collections.quayside.django.plugins.module_utils.docker_engine import EngineError
 from ansible_collections.quayside.django.plugins.module_utils.units import logrotate
@@ -109,6 +109,9 @@ def main() -> None:
         if not module.check_mode:
             module.fail_json(msg=f"the user {app['user']} of the app {app['name']} does not exist: the role quayside.django.app makes it")
         uid = gid = -1
+    unreachable = outbound.unreachable(app)
+    if unreachable:
+        module.fail_json(msg=". ".join(unreachable))
     wanted = wanted_folders(app, uid, gid)
     folders, units = outdated_folders(wanted), runtime.outdated()
     rotation, rotated = f"/etc/logrotate.d/{app['name']}", logrotate(app)
