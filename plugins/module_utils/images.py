@@ -13,10 +13,9 @@ import os
 import re
 import shutil
 import subprocess
-import tarfile
 import tempfile
 
-from ansible_collections.quayside.django.plugins.module_utils import host, releases
+from ansible_collections.quayside.django.plugins.module_utils import host, image_archive, releases
 from ansible_collections.quayside.django.plugins.module_utils.docker_engine import Engine, EngineError
 
 DIGEST = re.compile(r"^sha256:[0-9a-f]{64}\Z")
@@ -87,22 +86,21 @@ class Images:
 
     def in_archive(self, image: dict) -> dict:
         """Return the id of the one image in an archive of ``docker save``."""
-        path = self.archive_path(image)
+        with self.judged(image) as (_tar, found):
+            digest = found.image.split(":")[1]
+            return {"ref": f"{image['repository']}:{digest[:12]}", "id": found.image, "tag": digest[:12]}
+
+    @contextlib.contextmanager
+    def judged(self, image: dict):
+        """Yield an archive that was sent here and what it holds; raise PhaseError. What is yielded is what was judged: one open file, read from there."""
         try:
-            with tarfile.open(path) as tar:
-                listed = json.load(tar.extractfile("manifest.json"))
+            with image_archive.opened(self.archive_path(image)) as file, image_archive.entered(file) as tar:
+                found = image_archive.contents(tar)
+                yield tar, found
         except FileNotFoundError as error:
             raise host.PhaseError(f"{image['archive']} has not been sent to this host: deploy by playbooks/deploy.yml, which does it") from error
-        except (tarfile.TarError, KeyError, ValueError, AttributeError) as error:
-            raise host.PhaseError(f"{image['archive']} is no archive of `docker save`: {error}") from error
-        if not isinstance(listed, list):
-            raise host.PhaseError(f"{image['archive']} is no archive of `docker save`: its manifest is no list")
-        if len(listed) != 1:
-            raise host.PhaseError(f"{image['archive']} holds {len(listed)} images, and one is wanted: docker save -o FILE IMAGE")
-        digest = re.search(r"[0-9a-f]{64}", listed[0]["Config"])
-        if not digest:
-            raise host.PhaseError(f"{image['archive']} is no archive of `docker save`: it names no image")
-        return {"ref": f"{image['repository']}:{digest[0][:12]}", "id": f"sha256:{digest[0]}", "tag": digest[0][:12]}
+        except image_archive.ArchiveError as error:
+            raise host.PhaseError(f"{image['archive']} {error}") from error
 
     def to_build(self, image: dict, sha: str) -> dict:
         """Return the name that an image will have when it is built from a source: another one for other arguments."""
@@ -157,12 +155,18 @@ class Images:
         return f"pulled {repository}:{one['tag'] or digest[:19]}"
 
     def load(self, image: dict, one: dict) -> str:
-        """Load an archive and give its image the name by which containers know it."""
-        with open(self.archive_path(image), "rb") as file:
-            self.engine.call("POST", "/images/load", {"quiet": True}, body=file,
-                             headers={"Content-Type": "application/x-tar", "Content-Length": str(os.fstat(file.fileno()).st_size)})
+        """Load the image of an archive, without any name that it brings along, and give it the name by which containers know it."""
+        with self.judged(image) as (tar, found):
+            if found.image != one["id"]:
+                raise host.PhaseError(f"{image['archive']} has changed since this deploy began: deploy again")
+            parts, size = image_archive.plan(found)
+            self.engine.call("POST", "/images/load", {"quiet": True}, body=image_archive.stream(tar, parts),
+                             headers={"Content-Type": "application/x-tar", "Content-Length": str(size)})
+        if not self.inspect(one["id"]):
+            raise host.PhaseError(f"{image['archive']} was loaded, and its image {one['id'][:19]} is not there", look="journalctl -u docker -n 30")
         self.engine.post(f"/images/{one['id']}/tag", repo=image["repository"], tag=one["tag"])
-        return f"loaded {image['archive']}"
+        others = image_archive.foreign(found, image["repository"])
+        return f"loaded {image['archive']}" + (f", without the names that it brings along: {', '.join(others)}" if others else "")
 
     def build(self, image: dict, one: dict, code: str, sha: str, version: str) -> str:
         """Build an image from the code of a release; raise PhaseError with the last lines of its log."""

@@ -9,7 +9,7 @@ import os
 import re
 import shlex
 
-from ansible_collections.quayside.django.plugins.module_utils import model, processes
+from ansible_collections.quayside.django.plugins.module_utils import model, outbound, processes
 
 
 def mark(app: dict) -> str:
@@ -69,10 +69,15 @@ def sandbox(app: dict, writable: list[str], command: str = "") -> list[str]:
     relax = set(app["sandbox"]["relax"])
     if command and shlex.split(command)[0].rsplit("/", 1)[-1] in COMPILES:
         relax.add("MemoryDenyWriteExecute")
-    lines = [f"{name}={value}" for name, value in SANDBOX if name not in relax]
+    lines = [f"{name}={value}" for name, value in SANDBOX if name not in relax] + outbound_directives(app)
     # shared/ is root's: what can be written there are the leaves. In check mode nothing may change, but SQLite writes beside its file to read it.
     shared = app["shared"] if not app.get("rehearsal") else os.path.dirname(model.sqlite_path(app)) if app["database"]["engine"] == "sqlite" else ""
     return lines + ["ReadWritePaths=" + " ".join([shared] * bool(shared) + writable + app["sandbox"]["writable"])]
+
+
+def outbound_directives(app: dict) -> list[str]:
+    """Return the directives that close private networks and the provider's metadata service to a command of the app."""
+    return outbound.directives(app)
 
 
 def template(app: dict, process: dict, copy: int) -> str:
