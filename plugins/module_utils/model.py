@@ -547,6 +547,8 @@ def inspect_source(app: dict) -> list[str]:
     for place in [f"processes[{process['name']}]" for process in app["processes"] if process["image"] not in names] + \
                  [f"frontends[{frontend['name']}]" for frontend in app["frontends"] if frontend["image"] not in names]:
         found.append(f"{place}.image: there is no such image; there are {', '.join(names)}")
+    if app["network"] == app["edge_network"]:
+        found.append(f"network: {app['network']} is the network in which the edge reaches this app: take another name for that of its data")
     if app["build"]:
         found.append("build: is for runtime: systemd; with compose the Dockerfile builds")
     return found
