@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from urllib.parse import quote
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible_collections.quayside.django.plugins.module_utils import env_file, fields, outbound, processes
+from ansible_collections.quayside.django.plugins.module_utils import env_file, fields, outbound, processes, python_env
 
 EDGE_GROUP = 33  # www-data, the same number on every Debian and Ubuntu
 SECRET_LENGTH = 8
@@ -105,6 +105,8 @@ BUILD = {
     "command": {"type": "str", "required": True, "description": "A shell line: C(npm ci && npm run build)."},
     "folder": {"type": "str", "default": "", "description": "Folder under the app's root in which it runs."},
     "env": {"type": "dict", "default": {}, "description": "Variables for it, beside the app's."},
+    "secrets": {"type": "list", "elements": "str", "default": [], "description": [
+        "Names of the app's secrets that this command gets as variables, such as a token of a registry of packages. It sees no others."]},
     "timeout": {"type": "int", "default": 1800, "description": "Seconds after which it is ended and the deploy fails."},
 }
 
@@ -331,6 +333,7 @@ SPEC = {
 COMMANDS = [{"name": "migrate", "manage": "migrate --noinput", "once": True},
             {"name": "collectstatic", "manage": "collectstatic --noinput", "once": False}]
 DRAIN = {"http": 30, "worker": 300, "beat": 20, "other": 30}
+PASSWORD_IN_URL = re.compile(r"://[^/@\s]*:[^/@\s]+@")
 CONTAINER_EDGES = ("nginx_container", "traefik")
 WITHOUT_HTTP3 = ("bookworm", "jammy", "noble")  # nginx before 1.25
 HSTS = "Strict-Transport-Security"
@@ -422,6 +425,8 @@ def derive(app: dict) -> dict:
     app["root"] = (app["root"] or f"/opt/{name}").rstrip("/")
     app["shared"], app["etc"] = f"{app['root']}/shared", f"{PRIVATE}/{name}"
     app["state"] = f"{app['shared']}/{STATE}"
+    # What a deploy keeps to be quicker (the mirror of the repository, what was sent): no app writes in this folder.
+    app["source_cache"] = f"/var/cache/quayside/{name}"
     app["user"] = app["user"] or name
     app["edge_group"] = EDGE_GROUP
     if app["source"]["version"] is None:
@@ -523,6 +528,11 @@ def inspect_source(app: dict) -> list[str]:
     found, source = [], app["source"]
     if source["repo"] and source["folder"]:
         found.append("source: give repo or folder, not both")
+    found += [f"build[{number}].secrets: {name} is none of the app's secrets; there are {', '.join(sorted(secret_environment(app)))}"
+              for number, command in enumerate(app["build"]) for name in command["secrets"] if name not in secret_environment(app)]
+    words = [("options", word) for word in python_env.options(app["python"])[0]] + [("packages", word) for word in app["python"]["packages"]]
+    found += [f"python.{field}: a login stands in it, and every user of the host would see it among the arguments: give it by python.env (UV_INDEX, "
+              "PIP_EXTRA_INDEX_URL) or in a requirements file" for field, word in words if PASSWORD_IN_URL.search(word)]
     if app["runtime"] == "systemd":
         if not source["repo"] and not source["folder"]:
             found.append("source: give repo, the URL of a git repository, or folder, one on this machine")

@@ -16,6 +16,7 @@ from ansible_collections.quayside.django.plugins.module_utils import (
     env_file,
     host,
     image_prune,
+    release_tree,
     source,
     units,
 )
@@ -88,7 +89,6 @@ class Compose(Runtime):
         self.engine.get("/_ping")
         found: dict = {}
         if any(image["from"] == "build" for image in self.app["images"]):
-            self.source.fetch()
             found = self.source.resolve(version)
         images = self.images.resolve(version, found.get("sha", ""))
         if not found:
@@ -109,15 +109,16 @@ class Compose(Runtime):
     def fetch(self, release: str, record: dict) -> None:
         """Write the code that images are built from."""
         if any(image["from"] == "build" for image in self.app["images"]):
-            self.source.export(record, self.shelf.path(release, "code"))
+            release_tree.export(self.app, self.source, release, record, self.shelf.path(release, "code"), self.neighbours)
 
     def build(self, release: str, record: dict) -> tuple[dict, list[str]]:
         """Bring the images here and write the project; return what the record has to hold, and notes."""
         notes = self.images.provide(record["images"], self.shelf.path(release, "code"), record["sha"], record["version"])
         for frontend in self.app["frontends"]:
-            target = self.shelf.path(release, "frontends", frontend["name"])
-            self.images.copy_out(record["images"][frontend["image"]]["ref"], frontend["folder"], target)
-            host.open_to_edge(target, self.app["edge_group"])
+            target, ref = self.shelf.path(release, "frontends", frontend["name"]), record["images"][frontend["image"]]["ref"]
+            request = {"do": "unpack", "what": f"frontends[{frontend['name']}] of the image {ref}", "target": target, "strip": True}
+            release_tree.publish(self.app, release, request, [], [target], self.neighbours,
+                                 lambda stream, ref=ref, folder=frontend["folder"]: self.images.copy_out(ref, folder, stream))
         ports = self.choose_ports(release) if edges.EDGES[self.app["edge"]].published else {}
         self.write_project(release, dict(record, ports=ports))
         self.create(release)
