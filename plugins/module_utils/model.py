@@ -425,7 +425,7 @@ def derive(app: dict) -> dict:
     if app["source"]["version"] is None:
         app["source"]["version"] = "main" if app["source"]["repo"] else "" if app["source"]["folder"] else "latest"
     app["network"] = app["network"] or name
-    app["edge_network"] = f"edge-{name}"
+    app["edge_network"], app["build_network"] = f"edge-{name}", f"build-{name}"
     app["domains"], app["canonical"] = [domain.lower() for domain in app["domains"]], app["canonical"].lower()
     package = app["settings"].split(".")[0]
     if app["runtime"] == "compose":
@@ -562,8 +562,8 @@ def inspect_source(app: dict) -> list[str]:
     for place in [f"processes[{process['name']}]" for process in app["processes"] if process["image"] not in names] + \
                  [f"frontends[{frontend['name']}]" for frontend in app["frontends"] if frontend["image"] not in names]:
         found.append(f"{place}.image: there is no such image; there are {', '.join(names)}")
-    if app["network"] == app["edge_network"]:
-        found.append(f"network: {app['network']} is the network in which the edge reaches this app: take another name for that of its data")
+    if app["network"] in (app["edge_network"], app["build_network"]):
+        found.append(f"network: {app['network']} is the network in which the edge reaches this app, or its builds: take another name for that of its data")
     user = app["container"]["user"]
     if user and not re.match(r"^[1-9][0-9]*(:[0-9]+)?\Z", user):
         found.append(f"container.user: {user!r} is no uid:gid such as 1000:1000, and never root (0)")
@@ -774,7 +774,7 @@ def collisions(apps: list[dict]) -> list[str]:
             claims.append(("Redis port", app["cache"]["port"]))
         claims += [("port (listen)", process["listen"]) for process in app["processes"] if process["listen"]]
         if app["runtime"] == "compose":
-            claims += [("network", app["network"]), ("network", app["edge_network"])]
+            claims += [("network", app["network"]), ("network", app["edge_network"]), ("network", app["build_network"])]
             claims += [("image repository", image["repository"]) for image in app["images"] if image["from"] == "build"]
         for claim in claims:
             other = owners.setdefault(claim, app["name"])
