@@ -55,7 +55,7 @@ def text(rules, bridges, family, opened=(), resolvers=()):
     :param rules: list of dict, see declared
     :param bridges: names of the interfaces of Docker's networks, `br-+` for all that begin with br-
     :param family: 4 or 6
-    :param opened: list of dict of interface and to, the private networks that an app's containers may reach
+    :param opened: list of dict of interface, to and port (or none for all), what an app's containers may reach of private networks
     :param resolvers: addresses of name servers in private networks, which all containers may ask
     :returns: str
     """
@@ -84,7 +84,8 @@ def outgoing(bridges, family, opened, resolvers):
     :param resolvers: see text
     :returns: list of str
     """
-    lines = ["-i %s -d %s -j RETURN" % (one["interface"], one["to"]) for one in opened if ipaddress.ip_network(one["to"]).version == family]
+    lines = ["-i %s -d %s%s -j RETURN" % (one["interface"], one["to"], " -p tcp --dport %s" % one["port"] if one.get("port") else "")
+             for one in opened if ipaddress.ip_network(one["to"]).version == family]
     lines += ["-i %s -o %s -j RETURN" % (bridge, other) for bridge in bridges for other in bridges]
     lines += ["-i %s -d %s -p %s --dport 53 -j RETURN" % (bridge, address, proto) for bridge in bridges for address in resolvers
               if ipaddress.ip_address(address).version == family for proto in ("udp", "tcp")]

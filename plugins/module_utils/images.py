@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import tempfile
 
-from ansible_collections.quayside.django.plugins.module_utils import host, image_archive, releases
+from ansible_collections.quayside.django.plugins.module_utils import builder, host, image_archive, releases
 from ansible_collections.quayside.django.plugins.module_utils.docker_engine import Engine, EngineError
 
 DIGEST = re.compile(r"^sha256:[0-9a-f]{64}\Z")
@@ -29,6 +29,7 @@ class Images:
     def __init__(self, app: dict, secrets: dict, registry_password: str = ""):
         self.app, self.secrets, self.password = app, secrets, registry_password
         self.engine = Engine(timeout=1800)
+        self.builder = ""  # the socket of the app's builder, while it runs
 
     # What a version is
 
@@ -113,12 +114,10 @@ class Images:
     def provide(self, found: dict, code: str, sha: str, version: str) -> list[str]:
         """Bring all images of a release here, as ``resolve`` has found them; return notes."""
         makers = {"registry": lambda image, one: self.pull(one), "archive": self.load, "build": lambda image, one: self.build(image, one, code, sha, version)}
-        notes = []
-        for image in self.app["images"]:
-            one = found[image["name"]]
-            if not self.here(one):
-                notes.append(makers[image["from"]](image, one))
-        return notes
+        missing = [image for image in self.app["images"] if not self.here(found[image["name"]])]
+        building = any(image["from"] == "build" for image in missing)
+        with builder.running(self.app, self.engine, BUILD_SECONDS * len(missing) + 600) if building else contextlib.nullcontext("") as self.builder:
+            return [makers[image["from"]](image, found[image["name"]]) for image in missing]
 
     def inspect(self, reference: str) -> dict:
         """Return what the engine knows of an image, empty when it is not here."""
@@ -189,7 +188,7 @@ class Images:
         argv += [word for variable, (name, _value) in secrets.items() for word in ("--secret", f"id={name},env={variable}")]
         with self.docker_config() as config:
             env = {**host.LOCALE, **arguments, **{variable: value for variable, (_name, value) in secrets.items()},
-                   "DOCKER_CONFIG": config, "DOCKER_BUILDKIT": "1", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
+                   "DOCKER_CONFIG": config, "DOCKER_HOST": f"unix://{self.builder}", "DOCKER_BUILDKIT": "1", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
             try:
                 done = subprocess.run([*argv, context], check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
                                       timeout=BUILD_SECONDS, env=env, stdin=subprocess.DEVNULL)
@@ -198,6 +197,10 @@ class Images:
         if done.returncode:
             raise host.PhaseError(f"the image {image['name']} could not be built ({image['dockerfile']} in {image['context'] or 'the root of the source'})",
                                   readable(done.stdout), f"cd {context} && docker build -f {dockerfile} .", lines=host.BUILD_LINES)
+        builder.hand_over(self.builder, one["ref"], self.engine.socket)
+        if not self.here(one):
+            raise host.PhaseError(f"the image {image['name']} was built, and is not the one that was asked for", look=f"docker image inspect {one['ref']}")
+        Engine(self.builder).delete(f"/images/{one['ref']}", force=True)  # its layers stay in the builder's cache
         return f"built {one['ref']}"
 
     @contextlib.contextmanager

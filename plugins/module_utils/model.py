@@ -432,7 +432,7 @@ def derive(app: dict) -> dict:
     if app["source"]["version"] is None:
         app["source"]["version"] = "main" if app["source"]["repo"] else "" if app["source"]["folder"] else "latest"
     app["network"] = app["network"] or name
-    app["edge_network"] = f"edge-{name}"
+    app["edge_network"], app["build_network"] = f"edge-{name}", f"build-{name}"
     app["domains"], app["canonical"] = [domain.lower() for domain in app["domains"]], app["canonical"].lower()
     package = app["settings"].split(".")[0]
     if app["runtime"] == "compose":
@@ -557,8 +557,8 @@ def inspect_source(app: dict) -> list[str]:
     for place in [f"processes[{process['name']}]" for process in app["processes"] if process["image"] not in names] + \
                  [f"frontends[{frontend['name']}]" for frontend in app["frontends"] if frontend["image"] not in names]:
         found.append(f"{place}.image: there is no such image; there are {', '.join(names)}")
-    if app["network"] == app["edge_network"]:
-        found.append(f"network: {app['network']} is the network in which the edge reaches this app: take another name for that of its data")
+    if app["network"] in (app["edge_network"], app["build_network"]):
+        found.append(f"network: {app['network']} is the network in which the edge reaches this app, or its builds: take another name for that of its data")
     if app["build"]:
         found.append("build: is for runtime: systemd; with compose the Dockerfile builds")
     return found
@@ -757,7 +757,7 @@ def collisions(apps: list[dict]) -> list[str]:
             claims.append(("Redis port", app["cache"]["port"]))
         claims += [("port (listen)", process["listen"]) for process in app["processes"] if process["listen"]]
         if app["runtime"] == "compose":
-            claims += [("network", app["network"]), ("network", app["edge_network"])]
+            claims += [("network", app[field]) for field in ("network", "edge_network", "build_network")]
         if app["tls"]["mode"] == "acme":
             claims += [("certificate", one["name"]) for one in app["certificates"]]
         for claim in claims:

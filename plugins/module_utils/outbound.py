@@ -124,3 +124,22 @@ def directives(app: dict, servers: list[str] | None = None) -> list[str]:
 def rules(app: dict, interfaces: list[str]) -> list[dict]:
     """Return what the app's containers may reach besides, as the chain of the Docker firewall takes it: interface and network."""
     return [{"interface": interface, "to": str(network)} for interface in interfaces for network in networks(app["outbound"]["private"])]
+
+
+def registries(names: list[str], resolve=None) -> list[dict]:
+    """Return to and port of those registries that have closed addresses, for what builds images. ``names``: host, with a port and a scheme if any.
+
+    ``resolve``: name -> addresses, for tests.
+    """
+    found = []
+    for name in names:
+        scheme, _mark, rest = name.rpartition("://")
+        match = re.match(r"^(\[[0-9A-Fa-f:.]+\]|[^:/]+)(?::(\d+))?(/|\Z)", rest)
+        if not match:
+            continue
+        server, port = match[1].strip("[]"), match[2] or ("80" if scheme == "http" else "443")
+        for address in [server] if is_address(server) else (resolve or addresses_of)(server):
+            one = {"to": str(ipaddress.ip_network(address)), "port": port}
+            if is_closed(address) and one not in found:
+                found.append(one)
+    return found

@@ -58,6 +58,11 @@ options:
     type: list
     elements: dict
     default: []
+  registries:
+    description: Registries and mirrors, with their ports, that the builders of those apps reach also where they have private addresses.
+    type: list
+    elements: str
+    default: []
   bridges:
     description: The interfaces of Docker's networks. V(br-+) is all that begin with C(br-).
     type: list
@@ -131,9 +136,9 @@ def emptied_by(paths=FOREIGN):
 def interfaces(app):
     """The interfaces of an app's networks, also before Docker is there."""
     try:
-        return [docker_network.interface(Engine(), name) for name in docker_network.names(app)]
+        return [docker_network.interface(Engine(), name) for name in [*docker_network.names(app), app["build_network"]]]
     except EngineError:
-        return [docker_network.bridge(name) for name in docker_network.names(app)]
+        return [docker_network.bridge(name) for name in [*docker_network.names(app), app["build_network"]]]
 
 
 def check_input(module):
@@ -164,6 +169,7 @@ def main():
             "ports": {"type": "list", "elements": "str", "default": []},
             "rules": {"type": "list", "elements": "dict", "default": [], "options": rule},
             "outbound": {"type": "list", "elements": "dict", "default": []},
+            "registries": {"type": "list", "elements": "str", "default": []},
             "bridges": {"type": "list", "elements": "str", "default": ["docker0", "docker_gwbridge", "br-+"]},
             "script": {"type": "path", "default": "/usr/local/sbin/quayside-docker-firewall"},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
@@ -180,6 +186,8 @@ def main():
     try:
         rules = docker_firewall.declared(module.params["ports"], module.params["rules"]) if present else []
         opened = [rule for app in module.params["outbound"] for rule in outbound.rules(app, interfaces(app))]
+        registries = outbound.registries(module.params["registries"])
+        opened += [dict(one, interface=docker_network.bridge(app["build_network"])) for app in module.params["outbound"] for one in registries]
     except firewall.BadRule as error:
         module.fail_json(msg="%s. Next: correct docker_published_ports or docker_firewall_rules" % error)
 

@@ -93,3 +93,13 @@ def test_containers_reach_no_private_network_but_those_that_are_opened():
     for lines in (four, six):
         assert max(number for number, line in enumerate(lines) if "REJECT" in line) < lines.index("-i br-+ -j RETURN")
     assert {line.split()[3] for line in four if "REJECT" in line} | {line.split()[3] for line in six if "REJECT" in line} == set(outbound.CLOSED)
+
+
+@pytest.mark.parametrize(("name", "found"), [
+    ("http://10.0.0.3:5001", [{"to": "10.0.0.3/32", "port": "5001"}]), ("10.0.0.3:5000", [{"to": "10.0.0.3/32", "port": "5000"}]),
+    ("https://registry.internal", [{"to": "10.0.0.9/32", "port": "443"}]), ("http://registry.internal/", [{"to": "10.0.0.9/32", "port": "80"}]),
+    ("[fd00::3]:5000", [{"to": "fd00::3/128", "port": "5000"}]), ("203.0.113.7:5000", []), ("", []), ("/", []),
+])
+def test_builders_reach_the_registries_that_are_declared_and_no_other_port_of_theirs(name, found):
+    assert outbound.registries([name], lambda _name: ["10.0.0.9", "203.0.113.7"]) == found
+    assert all("-p tcp --dport" in line for line in chain(4, [dict(one, interface="br-qb") for one in found]) if line.startswith("-i br-qb"))

@@ -108,11 +108,7 @@ def test_units_have_a_number_only_where_there_may_be_several(process, names):
 
 @pytest.mark.parametrize(("subdir", "folder"), [("", f"/opt/pos/releases/{RELEASE}/code"), ("backend", f"/opt/pos/releases/{RELEASE}/code/backend")])
 def test_the_code_folder_is_the_apps_root(subdir, folder):
-<<<<<<< HEAD
     assert processes.code_folder(loaded(source={"repo": "https://git.example.com/x", "subdir": subdir}), RELEASE) == folder
-=======
-    assert processes.code_folder(loaded(source={"repo": "https://git.example.com/x.git", "subdir": subdir}), RELEASE) == folder
->>>>>>> names
 
 
 def test_the_probe_asks_the_workers_by_the_names_that_they_get():
@@ -195,7 +191,6 @@ def test_a_command_may_use_its_variables(tmp_path):
     assert words[2:] == ["--as", "bot-4", "a  b"]
 
 
-<<<<<<< HEAD
 MANAGE = ["echo", "--pipe", "a b", "--", "/venv/bin/python", "manage.py"]
 
 
@@ -217,18 +212,3 @@ def test_the_manage_script_says_what_to_type_where_root_does_not_call_it(tmp_pat
     assert done.stderr == "only root reads the secrets of the app; type: sudo /opt/pos/live/bin/manage\n"
 
 
-=======
-def test_the_manage_script_runs_the_commands_with_env_and_secrets_of_the_release(tmp_path):
-    root, venv = tmp_path / "pos", tmp_path / "venv"
-    app = {**loaded(source={"repo": "https://git.example.com/x.git", "subdir": "backend"}), "root": str(root)}
-    folder = root / "releases" / RELEASE
-    for path in (folder / "code" / "backend", root / "shared", venv / "bin"):
-        path.mkdir(parents=True)
-    (folder / "env").write_text('A="from env"\nB="from env"\n')
-    (root / "shared" / "secrets.env").write_text('B="from secrets"\n')
-    (venv / "bin" / "python").write_text('#!/bin/sh\necho "$PWD|$A|$B|$*"\n')
-    (venv / "bin" / "python").chmod(0o755)
-    (tmp_path / "manage").write_text(processes.manage_script(app, RELEASE, str(venv)))
-    done = subprocess.run(["sh", tmp_path / "manage", "migrate", "--plan"], capture_output=True, text=True, check=True, env={})
-    assert done.stdout == f"{folder}/code/backend|from env|from secrets|manage.py migrate --plan\n"
->>>>>>> names

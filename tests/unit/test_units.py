@@ -81,11 +81,7 @@ def test_only_gunicorn_says_when_it_is_ready(command, kind):
 
 
 def test_user_folder_and_name_in_the_journal():
-<<<<<<< HEAD
     found = template("worker", 2, shop(user="clerk", source={"repo": "https://git.example.com/x", "subdir": "backend"}))
-=======
-    found = template("worker", 2, shop(user="clerk", source={"repo": "https://git.example.com/x.git", "subdir": "backend"}))
->>>>>>> names
     assert (found["User"], found["Group"], found["SyslogIdentifier"]) == (["clerk"], ["clerk"], ["shop-worker"])
     assert found["WorkingDirectory"] == ["/opt/shop/releases/%i/code/backend"]
 
@@ -163,12 +159,7 @@ def test_the_umbrella_leaves_no_dollar_to_systemd():
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not here")
 def test_systemd_finds_nothing_wrong_with_the_units(tmp_path):
-<<<<<<< HEAD
     app = {**shop(sandbox={"writable": ["/srv/data"]}), "user": "root", "root": str(tmp_path / "app")}
-=======
-    app = {**shop(), "user": "root", "root": str(tmp_path / "app")}
-    app["sandbox"]["writable"] = ["/srv"]  # a folder that is there
->>>>>>> names
     release = tmp_path / "app" / "releases" / "test-instance"
     (release / "bin").mkdir(parents=True)
     (release / "code").mkdir()
