@@ -11,6 +11,8 @@ from ansible_collections.quayside.django.plugins.module_utils import units
 
 TABLE = "quayside_local"
 POSTGRESQL = 5432
+SOCKET_FOLDER = "/run/postgresql"
+ALL_PORTS = "20000-29999"  # those of ``ports.PORTS``
 
 
 NFT = "/usr/sbin/nft"
@@ -45,6 +47,20 @@ def drop_in(rules: str) -> str:
     return f"# Written by quayside.django.\n[Service]\nExecStartPost={again}\nExecReload={again}\nExecStop={again}\n"
 
 
+def slice_drop_in(ports: range) -> str:
+    """Return what keeps all processes of an app's slice from binding ports of other apps and PostgreSQL's; where the kernel has no cgroup v2 with BPF,
+    systemd leaves it out, and the table is what is left."""
+    return (f"# Written by quayside.django.\n[Slice]\nSocketBindAllow=tcp:{ports[0]}-{ports[-1]}\n"
+            f"SocketBindDeny=tcp:{ALL_PORTS}\nSocketBindDeny=tcp:{POSTGRESQL}\n")
+
+
+def socket_folder(uids: Iterable) -> str:
+    """Return the rule of systemd-tmpfiles for the folder of PostgreSQL's socket: nobody passes but PostgreSQL, root and these uids."""
+    lines = ["# Written by quayside.django.", f"z {SOCKET_FOLDER} 2770 postgres postgres"]
+    acl = ",".join(f"user:{uid}:--x" for uid in sorted(set(uids)))
+    return "\n".join([*lines, *[f"a+ {SOCKET_FOLDER} - - - - {acl}"] * bool(acl), ""])
+
+
 def spans(ports: Iterable) -> list[str]:
     """Return ports as nftables writes them, each as long as it can be: 8000, 20300-20399."""
     found: list[list[int]] = []
@@ -63,7 +79,7 @@ def text(apps: list[dict], strangers: Iterable = ()) -> str:
         its Redis), which no other app may ask either; connections, the most to PostgreSQL at once (0: no limit)
     :param strangers: further uids that may ask none of these ports, such as those of the apps' Redis
     """
-    uids = sorted({app["uid"] for app in apps} | set(strangers))
+    uids = {"apps": sorted({app["uid"] for app in apps}), "askers": sorted({app["uid"] for app in apps} | set(strangers))}
     lines = [f"table inet {TABLE}", f"delete table inet {TABLE}", f"table inet {TABLE} {{"]
     for app in apps:
         lines += [
@@ -73,11 +89,17 @@ def text(apps: list[dict], strangers: Iterable = ()) -> str:
             "    tcp flags & (syn | ack) == syn | ack tcp flags set rst | ack return",
             # What has no owner now is what a socket has still to say after it was closed.
             "    meta skuid 0-4294967294 reject with tcp reset", "  }",
-            f"  chain asks_{app['uid']} {{", f"    meta skuid {app['uid']} return", "    meta skuid @apps reject with tcp reset", "  }",
+            f"  chain asks_{app['uid']} {{", f"    meta skuid {app['uid']} return", "    meta skuid @askers reject with tcp reset", "  }",
         ]
     answers = [f"{span} : jump answers_{app['uid']}" for app in apps for span in spans(app["own"])]
     asks = [f"{span} : jump asks_{app['uid']}" for app in apps for span in spans({*app["own"], *app["asked"]})]
-    lines += ["  set apps {", "    type uid"] + [f"    elements = {{ {', '.join(map(str, uids))} }}"] * bool(uids) + ["  }"]
+    # Services of the host: an app that takes the port of one while it restarts would hear the passwords of the others.
+    services = spans({POSTGRESQL, *(port for app in apps for port in app["asked"])})
+    answers += [f"{span} : jump answers_of_service" for span in services]
+    for name, elements in uids.items():
+        lines += [f"  set {name} {{", "    type uid"] + [f"    elements = {{ {', '.join(map(str, elements))} }}"] * bool(elements) + ["  }"]
+    lines += ["  chain answers_of_service {", "    tcp flags & (syn | ack) != syn | ack return", "    meta skuid @apps tcp flags set rst | ack return",
+              "    meta skuid 0-4294967294 return", "    tcp flags set rst | ack return", "  }"]
     lines += ["  chain output {", "    type filter hook output priority filter; policy accept;", '    oifname != "lo" return']
     lines += [f"    tcp sport vmap {{ {', '.join(answers)} }}"] * bool(answers)
     lines += [f"    tcp dport vmap {{ {', '.join(asks)} }}"] * bool(asks)

@@ -104,7 +104,7 @@ class Runtime:
             missing -= set(self.control.ask({"do": "ping", "nodes": sorted(missing)}).get("nodes", []))
             if missing and time.monotonic() > deadline:
                 raise host.PhaseError(f"no answer from the celery worker {', '.join(sorted(missing))} within {self.app['health']['timeout']} s",
-                                      look=f"journalctl -t {self.app['name']}-* -n 100 --no-pager")
+                                      look=f"{host.JOURNAL} -t {self.app['name']}-* -n 100 --no-pager")
         self.dead(wanted, started)
         if revoked and wanted:
             self.control.ask({"do": "revoke", "nodes": celery_workers.nodes(self.app, release), "tasks": revoked})

@@ -266,7 +266,8 @@ class Systemd(Runtime):
                "PGOPTIONS": "-c lock_timeout=10s"}
         writable = [self.shelf.path(release)]
         writable += [self.app["shared"]] if self.app["database"]["engine"] == "sqlite" else []
-        return host.one_off_argv(self.app, units.sandbox(self.app, writable), command, f"{self.app['name']}-{name}-{release}", timeout,
+        properties = units.journal(self.app) + units.sandbox(self.app, writable)
+        return host.one_off_argv(self.app, properties, command, f"{self.app['name']}-{name}-{release}", timeout,
                                  processes.code_folder(self.app, release), env, self.env_files(release))
 
     def env_files(self, release: str) -> list[str]:
@@ -294,7 +295,7 @@ class Systemd(Runtime):
     def log(self, release: str, process: dict, since: float) -> tuple[str, str]:
         """Return the last lines of a process's log, and the command that shows more."""
         unit = f"{processes.unit_name(self.app, process, 1)}@{release}.service"
-        return host.journal(unit, since), f"journalctl -u {unit} --no-pager"
+        return host.journal(unit, since), f"{host.JOURNAL} -u {unit} --no-pager"
 
     def dead(self, wanted: list[str], since: float) -> str:
         """Return which of the units has died since it was started, and how; empty while all live. Its log is in the error."""
@@ -305,7 +306,7 @@ class Systemd(Runtime):
             if ended or unit.get("ActiveState") == "failed" or unit.get("SubState") == "auto-restart" or unit.get("NRestarts", "0") != "0":
                 name = unit.get("Id", "")
                 raise host.PhaseError(f"{name.removesuffix('.service')} died at its start ({unit.get('Result')}, status {unit.get('ExecMainStatus')})",
-                                      host.journal(name, since), f"journalctl -u {name} --no-pager")
+                                      host.journal(name, since), f"{host.JOURNAL} -u {name} --no-pager")
         return ""
 
     def stop(self, release: str, wanted: list[str] | None = None, wait: bool = True) -> None:

@@ -500,8 +500,8 @@ def plan(host, apps):
         and first (see ``minimum_findings``)
     :param apps: list of all apps of the host, as model.load returns them
     :returns: dict: profile (str), level (int), total (int, MiB counted), parts (list of name and MiB), swap (int, MiB), findings and warnings (lists of str),
-        postgresql (None, or settings, max_connections and limits, app to connections, of the host's), edges (dict of edge to MiB) and apps: name to
-        connections (int), processes (name to workers and memory: MiB for one copy, a limit in a container), database (None, or settings,
+        postgresql (None, or settings, max_connections, and planned and limits, app to connections, of the host's), edges (dict of edge to MiB) and
+        apps: name to connections (int), processes (name to workers and memory: MiB for one copy, a limit in a container), database (None, or settings,
         max_connections and memory of its container) and cache (None, or maxmemory and memory of its Redis), each in MiB
     :raises ValueError: for a host without cores or memory, or a size that is none
     """
@@ -522,7 +522,7 @@ def plan(host, apps):
         "profile": profile(host), "level": found.level, "total": total, "parts": parts, "swap": swap_mb(host["memory"]),
         "findings": findings + connection_findings(apps, host["memory"]), "warnings": _warnings(host, apps, found),
         "postgresql": {"settings": settings, "max_connections": int(settings["max_connections"]),
-                       "limits": connection_limits(planned, int(settings["max_connections"]),
+                       "planned": planned, "limits": connection_limits(planned, int(settings["max_connections"]),
                                                    {app["name"]: app["database"]["connections"] for app in found.on_host})} if settings else None,
         "edges": {edge: size for edge, size in EDGES_MB.items() if any(app["edge"] == edge for app in apps)},
         "apps": {app["name"]: _app(found, app) for app in apps},

@@ -17,6 +17,8 @@ description:
   - A port of an app, one that the edge listens on for it (C(listen)) or that of its Redis refuses every other app. Root, login users, the edge and
     the app itself may ask.
   - An app opens no more connections to PostgreSQL than its share of them, whether it logs in or not.
+  - The folder of PostgreSQL's socket lets nobody pass but PostgreSQL, root, and containers that are told that socket.
+  - Where the kernel has cgroup v2 and BPF, no process of an app's slice can bind a port of another app's block or that of PostgreSQL at all.
   - The table is put in force at boot before the network, by C(quayside-local-firewall.service). UFW and Docker do not touch it.
 options:
   apps:
@@ -24,6 +26,11 @@ options:
     type: list
     elements: dict
     required: true
+  postgresql_users:
+    description: Users that open PostgreSQL's Unix socket, such as one that reads statistics. Containers that are told that socket do anyway.
+    type: list
+    elements: str
+    default: []
 attributes:
   check_mode:
     description: Says what it would do, also before the users of the apps exist.
@@ -52,10 +59,11 @@ restored:
 """
 
 import hashlib
+import os
 import pwd
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.quayside.django.plugins.module_utils import config_files, host, local_firewall, ports, sizing
+from ansible_collections.quayside.django.plugins.module_utils import config_files, host, local_firewall, ports, sizing, units
 
 RULES = f"{ports.FOLDER}/local-firewall.nft"
 UNIT = "quayside-local-firewall.service"
@@ -63,6 +71,7 @@ UNIT = "quayside-local-firewall.service"
 FEW = 5
 UNIT_FILE = f"/etc/systemd/system/{UNIT}"
 # Its start, reload and stop begin with `flush ruleset`, which means the tables of everybody.
+TMPFILES = "/etc/tmpfiles.d/quayside-postgresql.conf"
 DROP_IN = "/etc/systemd/system/nftables.service.d/quayside.conf"
 
 
@@ -97,11 +106,19 @@ def described(apps: list[dict], allotted: dict) -> tuple[list[dict], list[int]]:
     return found, sorted(strangers - {None})
 
 
-def desired(apps: list[dict], allotted: dict) -> tuple[dict, str]:
-    """Return path -> text of the files, and the digest of the rules."""
+def desired(apps: list[dict], allotted: dict, users: list[str]) -> tuple[dict, str]:
+    """Return path -> text of the files, and the digest of the rules. ``users`` may open PostgreSQL's socket beside the apps that need it."""
     body = local_firewall.text(*described(apps, allotted))
     digest = hashlib.sha256(body.encode()).hexdigest()[:16]
-    return {RULES: local_firewall.labelled(body, digest), UNIT_FILE: local_firewall.unit(RULES), DROP_IN: local_firewall.drop_in(RULES)}, digest
+    files = {RULES: local_firewall.labelled(body, digest), UNIT_FILE: local_firewall.unit(RULES), DROP_IN: local_firewall.drop_in(RULES)}
+    # Beside the slice's own file, which systemd makes up.
+    files.update({f"/etc/systemd/system/{units.slice_name({'name': name})}.d/quayside.conf": local_firewall.slice_drop_in(ports.block(allotted, name))
+                  for name in allotted})
+    if any(app["database"]["engine"] == "postgresql" for app in apps):
+        contained = [app for app in apps if app["runtime"] == "compose" and app["database"]["engine"] == "postgresql"]
+        uids = [int(app["container"]["user"].partition(":")[0]) if app["container"]["user"] else uid_of(app["user"]) for app in contained]
+        files[TMPFILES] = local_firewall.socket_folder(uid for uid in [*uids, *map(uid_of, users)] if uid is not None)
+    return files, digest
 
 
 def in_force(module: AnsibleModule, digest: str) -> bool:
@@ -111,19 +128,30 @@ def in_force(module: AnsibleModule, digest: str) -> bool:
     return digest in out and "oifname" in out
 
 
+def folder_is_closed(files: dict) -> bool:
+    """Return True when not everybody passes the folder of PostgreSQL's socket, where it is there and there is a rule for it."""
+    try:
+        return TMPFILES not in files or not os.stat(local_firewall.SOCKET_FOLDER).st_mode & 0o007
+    except FileNotFoundError:
+        return True
+
+
 def main() -> None:
-    module = AnsibleModule(argument_spec={"apps": {"type": "list", "elements": "dict", "required": True}}, supports_check_mode=True)
+    module = AnsibleModule(argument_spec={
+        "apps": {"type": "list", "elements": "dict", "required": True},
+        "postgresql_users": {"type": "list", "elements": "str", "default": []},
+    }, supports_check_mode=True)
     module.run_command_environ_update = {"LC_ALL": "C.UTF-8", "LANGUAGE": "C"}
     apps = module.params["apps"]
     try:
         before, allotted = ports.read(), ports.wanted(apps) if module.check_mode else ports.settle(apps)
     except ports.NoBlock as error:
         module.fail_json(msg=str(error))
-    files, digest = desired(apps, allotted)
+    files, digest = desired(apps, allotted, module.params["postgresql_users"])
     todo = [(path, config_files.read(path), config_files.State(text.encode(), 0o600 if path == RULES else 0o644, "root", "root"))
             for path, text in files.items()]
     todo = [entry for entry in todo if entry[1] != entry[2]]
-    restored = not todo and not in_force(module, digest)
+    restored = not todo and not (in_force(module, digest) and folder_is_closed(files))
     diff = [config_files.diff(*entry) for entry in todo]
     if before != allotted:
         diff.append({"before": ports.text(before), "after": ports.text(allotted), "before_header": ports.FILE, "after_header": ports.FILE})
@@ -141,7 +169,7 @@ def act(module: AnsibleModule, todo: list, result: dict) -> None:
         config_files.write(path, after)
     nft = module.get_bin_path("nft") or "nft"
     for command in ([nft, "--check", "--file", RULES], ["systemctl", "daemon-reload"], ["systemctl", "enable", "--quiet", UNIT],
-                    ["systemctl", "restart", UNIT]):
+                    ["systemctl", "restart", UNIT], *[["systemd-tmpfiles", "--create", TMPFILES]] * os.path.exists(local_firewall.SOCKET_FOLDER)):
         rc, out, err = module.run_command(command)
         if rc:
             for path, before, _after in todo:

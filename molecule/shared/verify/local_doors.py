@@ -155,13 +155,13 @@ def test_who_takes_the_port_of_a_crashed_process_gets_no_visitor(server, victim,
     """The thief binds it within RestartSec; visitors are refused until the process is back."""
     unit, port, listen = by_port(server, victim)
     assert answered(server, listen) == "200"
-    background(server, hostile, SERVE.format(port=port, seconds=12), "/root/thief")
-    assert until(10, lambda: "waits" in server.inside("cat /root/thief"))
+    background(server, hostile, SERVE.format(port=port, seconds=12), "/run/thief")
+    assert until(10, lambda: "waits" in server.inside("cat /run/thief"))
     server.inside(f"systemctl kill -s KILL {unit}")
     visit = f"for i in $(seq 30); do curl -s -m 3 -H 'Cookie: sessionid=secret' -w ' %{{http_code}}\\n' http://127.0.0.1:{listen}/healthz/; sleep 0.2; done"
     seen = server.inside(visit, check=False)
     assert until(20, lambda: not server.inside("pgrep -f [b]64decode || true")), "the thief ended"
-    told = server.inside("cat /root/thief")
+    told = server.inside("cat /run/thief")
     assert "bound" in told or "denied" in told, f"the attack was not carried out: {told}"
     assert "heard" not in told, told
     assert "stolen" not in seen, seen
@@ -191,8 +191,8 @@ def test_the_rules_outlive_the_other_firewalls(server, victim, hostile):
 
 def test_connections_without_a_login_leave_postgresql_to_the_others(server, victim, hostile):
     """400 at once, by TCP and by the socket: the victim's own share of connections is there all the time."""
-    background(server, hostile, FLOOD.format(user=hostile, seconds=20), "/root/flood")
-    assert until(20, lambda: "holds" in server.inside("cat /root/flood"))
+    background(server, hostile, FLOOD.format(user=hostile, seconds=20), "/run/flood")
+    assert until(20, lambda: "holds" in server.inside("cat /run/flood"))
     _unit, _port, listen = by_port(server, victim)
     try:
         for _ in range(3):
@@ -201,7 +201,7 @@ def test_connections_without_a_login_leave_postgresql_to_the_others(server, vict
             assert answered(server, listen) == "200"
     finally:
         assert until(40, lambda: not server.inside("pgrep -f [b]64decode || true"))
-    assert re.search(r"holds [1-9]", server.inside("cat /root/flood")), "the attack was not carried out"
+    assert re.search(r"holds [1-9]", server.inside("cat /run/flood")), "the attack was not carried out"
 
 
 def test_each_role_of_an_app_has_a_share_of_the_connections(server, victim, hostile):
@@ -281,8 +281,8 @@ def test_each_redis_has_a_user_of_its_own(server):
 def test_a_visitor_in_a_hurry_sees_the_neighbour_at_no_time(server, victim, hostile):
     """The same theft, seen by many visitors at once from outside."""
     unit, port, _listen = by_port(server, victim)
-    background(server, hostile, SERVE.format(port=port, seconds=8), "/root/thief")
-    assert until(10, lambda: "waits" in server.inside("cat /root/thief"))
+    background(server, hostile, SERVE.format(port=port, seconds=8), "/run/thief")
+    assert until(10, lambda: "waits" in server.inside("cat /run/thief"))
 
     def visitor(_number: int) -> list:
         return [server.get("/healthz/", timeout=10)[2] for _ in range(20)]
