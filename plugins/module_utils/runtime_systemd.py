@@ -302,7 +302,8 @@ class Systemd(Runtime):
         env = {"PATH": f"{venv}/bin:/usr/local/bin:/usr/bin:/bin", "PYTHONPATH": processes.code_folder(self.app, release), "RELEASE": release, "HOME": "/tmp",
                # A migration that waits for a lock makes every request behind it wait too: rather fail and leave all serving.
                "PGOPTIONS": "-c lock_timeout=10s"}
-        return host.one_off_argv(self.app, units.sandbox(self.app, [self.shelf.path(release)]), command, units.helper(self.app, name, release), timeout,
+        properties = units.journal(self.app) + units.sandbox(self.app, [self.shelf.path(release)])
+        return host.one_off_argv(self.app, properties, command, units.helper(self.app, name, release), timeout,
                                  processes.code_folder(self.app, release), env, self.env_files(release))
 
     def env_files(self, release: str) -> list[str]:
@@ -330,7 +331,7 @@ class Systemd(Runtime):
     def log(self, release: str, process: dict, since: float) -> tuple[str, str]:
         """Return the last lines of a process's log, and the command that shows more."""
         unit = f"{processes.unit_name(self.app, process, 1)}@{release}.service"
-        return host.journal(unit, since), f"journalctl -u {unit} --no-pager"
+        return host.journal(unit, since), f"{host.JOURNAL} -u {unit} --no-pager"
 
     def dead(self, wanted: list[str], since: float) -> str:
         """Return which of the units has died since it was started, and how; empty while all live. Its log is in the error."""
@@ -341,7 +342,7 @@ class Systemd(Runtime):
             if ended or unit.get("ActiveState") == "failed" or unit.get("SubState") == "auto-restart" or unit.get("NRestarts", "0") != "0":
                 name = unit.get("Id", "")
                 raise host.PhaseError(f"{name.removesuffix('.service')} died at its start ({unit.get('Result')}, status {unit.get('ExecMainStatus')})",
-                                      host.journal(name, since), f"journalctl -u {name} --no-pager")
+                                      host.journal(name, since), f"{host.JOURNAL} -u {name} --no-pager")
         return ""
 
     def stop(self, release: str, wanted: list[str] | None = None, wait: bool = True) -> None:

@@ -80,6 +80,20 @@ def outbound_directives(app: dict) -> list[str]:
     return outbound.directives(app)
 
 
+def journal(app: dict) -> list[str]:
+    """Return the directives by which all that an app says goes into a journal of its own, where it pushes out nobody's lines but its own.
+
+    A limit of rate would not do: it counts lines, and one may have megabytes. ``journalctl --namespace='*'`` reads all journals.
+    """
+    return [f"LogNamespace={app['name']}"]
+
+
+def journal_limits(size: str, days: int, keep_free: str) -> str:
+    """Return the settings of the journal of one app: the most that it takes and leaves of the disk, as journald writes sizes, and how long it is kept."""
+    return ("# Written by quayside.django.\n[Journal]\nStorage=persistent\nCompress=yes\n"
+            f"SystemMaxUse={size}\nSystemKeepFree={keep_free}\nMaxRetentionSec={days}day\n")
+
+
 def template(app: dict, process: dict, copy: int) -> str:
     """Return the unit template of one copy of a process."""
     root = app["root"]
@@ -94,7 +108,7 @@ def template(app: dict, process: dict, copy: int) -> str:
         f"ExecStart={release}/bin/{process['name']} {copy}",
         # mixed: only the main process is told to stop, so that celery's children finish their tasks.
         "KillMode=mixed", f"TimeoutStopSec={process['drain'] + 5}", "Restart=always", "RestartSec=1",
-        f"SyslogIdentifier={app['name']}-{process['name']}", f"Slice={slice_name(app)}", *limits,
+        f"SyslogIdentifier={app['name']}-{process['name']}", f"Slice={slice_name(app)}", *limits, *journal(app),
         *sandbox(app, [f"{release}/run"], process["command"]),
     ]
     return "\n".join([

@@ -199,3 +199,16 @@ def test_the_unit_of_the_whole_app_may_only_send_messages():
 def test_a_messenger_that_looks_at_processes_sees_them():
     assert {"ProtectProc=invisible", "ProcSubset=pid"} - set(units.messenger(sees_processes=True)) == {"ProtectProc=invisible", "ProcSubset=pid"}
     assert "ReadWritePaths=/opt/shop" in units.messenger("/opt/shop")
+
+
+@pytest.mark.parametrize("sandboxed", [True, False])
+def test_an_app_has_a_journal_of_its_own(sandboxed):
+    """Its lines push out nobody else's, with the sandbox and without."""
+    app = loaded(processes=CELERY, sandbox={"enabled": sandboxed})
+    for name, text in units.files(app).items():
+        assert ("LogNamespace=pos" in text.splitlines()) == name.endswith("@.service"), name
+
+
+def test_the_journal_of_an_app_has_limits():
+    assert units.journal_limits("200M", 60, "1G").splitlines()[1:] == [
+        "[Journal]", "Storage=persistent", "Compress=yes", "SystemMaxUse=200M", "SystemKeepFree=1G", "MaxRetentionSec=60day"]
