@@ -11,11 +11,10 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import subprocess
 import tempfile
 
-from ansible_collections.quayside.django.plugins.module_utils import builder, host, image_archive, releases
+from ansible_collections.quayside.django.plugins.module_utils import builder, contained, host, image_archive, releases
 from ansible_collections.quayside.django.plugins.module_utils.docker_engine import Engine, EngineError
 
 DIGEST = re.compile(r"^sha256:[0-9a-f]{64}\Z")
@@ -218,7 +217,7 @@ class Images:
                                           done.stderr.replace(self.password, "***"))
             yield folder
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            contained.remove(folder)
 
     # What else is done with them
 
