@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 
-from ansible_collections.quayside.django.plugins.module_utils import units
+from ansible_collections.quayside.django.plugins.module_utils import lock, units
 
 KEEP_SECONDS = 10
 
@@ -29,17 +29,28 @@ def umbrella(app: dict) -> str:
         f"SyslogIdentifier={name}", *units.messenger(), "", "[Install]", "WantedBy=multi-user.target", ""])
 
 
+def idle(path: str) -> str:
+    """Return the shell line that is true while no deploy is at work: no process holds the lock, and no run has renewed its lease just now.
+
+    The list of the kernel's locks is read: to try the lock would take it for a moment, and a deploy that begins then would be turned away. What an old
+    lease says does not count, since the run that wrote it may have died.
+    """
+    held = f'grep -q "FLOCK .*:$$(stat -c %%i {path}) " /proc/locks'
+    renewed = f"[ $$(($$(date +%%s) - $$(stat -c %%Y {path}))) -lt {lock.LEASE} ]"
+    return f"[ ! -s {path} ] || {{ ! {held} && ! {renewed}; }}"
+
+
 def keeper(app: dict) -> str:
     """Return the unit that starts again what was killed of the live release, while no deploy is at work and the app is not stopped."""
     root, name = app["root"], app["name"]
     look = 'docker inspect --format "{{.Name}} {{.State.Status}} {{.State.ExitCode}}" ' + f"$$(cat {root}/live/units)"
     # 0 and 143 are ends that somebody asked for by `docker stop`.
     return "\n".join([
-        units.mark(app), "[Unit]", f"Description={name}: what was killed of the live release comes back", f"ConditionPathExists={root}/live/units",
-        f"ConditionFileNotEmpty=!{root}/lock", "",
-        "[Service]", "Type=oneshot", "LogLevelMax=notice", f"SyslogIdentifier={name}",
+        units.mark(app), "[Unit]", f"Description={name}: what was killed of the live release comes back", f"ConditionPathExists={root}/live/units", "",
+        "[Service]", "Type=oneshot", "LogLevelMax=notice", f"SyslogIdentifier={name}", f"ExecCondition=/bin/sh -c '{idle(lock.path(app))}'",
         f"ExecStart=/bin/sh -c '{look} | while read -r name state code; do case \"$$state $$code\" in \"exited 0\"|\"exited 143\"|running*|restarting*) ;; "
-        "*) echo \"<5>$$name was gone ($$state $$code), it is started again\"; docker start \"$$name\" >/dev/null;; esac; done'", *units.messenger(), ""])
+        "*) echo \"<5>$$name was gone ($$state $$code), it is started again\"; docker start \"$$name\" >/dev/null;; esac; done'",
+        *units.messenger(sees_processes=True), ""])
 
 
 def timer(app: dict) -> str:
@@ -85,4 +96,5 @@ def former_files(app: dict) -> list[str]:
 def prune_config(app: dict) -> str:
     """Return what the pruner reads."""
     repositories = sorted({image["repository"] for image in app["images"]})
-    return json.dumps({"apps": [{"app": app["name"], "repositories": repositories, "keep": app["keep"], "root": app["root"]}]}, indent=1) + "\n"
+    return json.dumps({"apps": [{"app": app["name"], "repositories": repositories, "keep": app["keep"], "root": app["root"],
+                                 "lock": lock.path(app)}]}, indent=1) + "\n"
