@@ -50,9 +50,14 @@ class Compose(Runtime):
     def install(self) -> list[str]:
         """Write the units that start the app at boot and after a kill, and that prune its images; return what changed."""
         host.folder(f"{self.app['root']}/lib", 0o755)
+        for name in container_units.journal_files(self.app):
+            host.folder(f"{UNITS}/{name.rpartition('/')[0]}", 0o755)
         changed = [path for path, text in self.files().items() if host.write(path, text)]
         if any(path.startswith(UNITS) for path in changed):
             host.systemctl("daemon-reload")
+            # Docker starts containers by itself at boot, and none without the socket that it logs to.
+            host.systemctl("add-wants", "sockets.target", container_units.journal_socket(self.app))
+            host.systemctl("start", container_units.journal_socket(self.app))
         return changed
 
     def outdated(self) -> dict:

@@ -192,7 +192,8 @@ def test_the_health_script_is_one_for_every_shell(tool, tmp_path):
 
 def test_the_apps_unit_starts_what_live_names_and_a_timer_watches():
     files = container_units.files(loaded(runtime="compose"))
-    assert set(files) == {"pos.service", "pos-keep.service", "pos-keep.timer", "pos-images.service", "pos-images.timer"}
+    assert set(files) == {"pos.service", "pos-keep.service", "pos-keep.timer", "pos-images.service", "pos-images.timer",
+                          "systemd-journald@pos.socket.d/quayside.conf"}
     assert "docker start $$(cat /opt/pos/live/units)" in files["pos.service"]
     assert "PartOf=pos.service" in files["pos-keep.timer"]
     assert f"ExecCondition=/bin/sh -c '{container_units.idle('/opt/pos/lock')}'" in files["pos-keep.service"]
