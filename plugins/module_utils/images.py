@@ -11,11 +11,10 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import subprocess
 import tempfile
 
-from ansible_collections.quayside.django.plugins.module_utils import builder, host, image_archive, releases
+from ansible_collections.quayside.django.plugins.module_utils import builder, contained, host, image_archive, releases
 from ansible_collections.quayside.django.plugins.module_utils.docker_engine import Engine, EngineError
 
 DIGEST = re.compile(r"^sha256:[0-9a-f]{64}\Z")
@@ -83,7 +82,7 @@ class Images:
 
     def archive_path(self, image: dict) -> str:
         """Return where an archive lies that was sent to this host."""
-        return f"{self.app['root']}/cache/archives/{image['name']}.tar"
+        return f"{self.app['source_cache']}/archives/{image['name']}.tar"
 
     def in_archive(self, image: dict) -> dict:
         """Return the id of the one image in an archive of ``docker save``."""
@@ -218,17 +217,17 @@ class Images:
                                           done.stderr.replace(self.password, "***"))
             yield folder
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            contained.remove(folder)
 
     # What else is done with them
 
-    def copy_out(self, reference: str, path: str, target: str) -> None:
-        """Copy a folder out of an image."""
+    def copy_out(self, reference: str, path: str, stream) -> None:
+        """Write a folder of an image into ``stream`` as a tar; the container that this takes never runs."""
         made = self.engine.post("/containers/create", {"Image": reference, "Cmd": ["true"], "Labels": {"quayside.app": self.app["name"]}})["Id"]
         try:
-            done = host.run(["docker", "cp", f"{made}:{path.rstrip('/')}/.", target], check=False)
-            if done.returncode:
-                raise host.PhaseError(f"the image {reference} has no folder {path}: set folder in frontends", done.stderr)
+            self.engine.download(f"/containers/{made}/archive", stream, path=f"{path.rstrip('/')}/.")
+        except EngineError as error:
+            raise host.PhaseError(f"the image {reference} has no folder {path}: set folder in frontends", error.message) from error
         finally:
             self.engine.delete(f"/containers/{made}", force=True)
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-import os
 import re
 import socket
+
+from ansible_collections.quayside.django.plugins.module_utils import contained
 
 # RFC 1918, 6598 (carriers' NAT, in which some clouds have their metadata), 3927 and 6890 (link-local: metadata of most clouds), Azure's own metadata and
 # name server, 4193 (unique local: metadata of AWS by IPv6) and 4291 (link-local).
@@ -108,10 +109,8 @@ def resolvers(paths=RESOLVERS) -> list[str]:
     """Return this host's name servers that lie in closed networks: apps go on asking them. A resolver on the host itself is no matter."""
     found = []
     for path in paths:
-        if os.path.exists(path):
-            with open(path, encoding="utf-8", errors="replace") as file:
-                words = [line.split() for line in file]
-            found += [line[1].partition("%")[0] for line in words if len(line) > 1 and line[0] == "nameserver"]
+        words = [line.split() for line in contained.text(path).splitlines()]
+        found += [line[1].partition("%")[0] for line in words if len(line) > 1 and line[0] == "nameserver"]
     return sorted({address for address in found if is_address(address) and is_closed(address)})
 
 

@@ -59,9 +59,9 @@ changes:
 
 import os
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quayside.django.plugins.module_utils import docker_engine, image_pins
 from ansible_collections.quayside.django.plugins.module_utils.docker_engine import EngineError
+from ansible_collections.quayside.django.plugins.module_utils.printed import AnsibleModule
 
 
 def main():

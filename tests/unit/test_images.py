@@ -155,9 +155,9 @@ def saved(path, config=f"{ID}.json", layers=("l1/layer.tar",), tags=("x:1",), ot
 def archived(tmp_path):
     """Return the images of an app whose image comes in an archive, and where that lies."""
     app = loaded(runtime="compose", images=[{"name": "app", "archive": "pos-{version}.tar"}])
-    app["root"] = str(tmp_path)
-    (tmp_path / "cache/archives").mkdir(parents=True)
-    return images.Images(app, {}), tmp_path / "cache/archives/app.tar"
+    app["source_cache"] = str(tmp_path)
+    (tmp_path / "archives").mkdir(parents=True)
+    return images.Images(app, {}), tmp_path / "archives/app.tar"
 
 
 @pytest.mark.parametrize("config", [f"{ID}.json", f"blobs/sha256/{ID}"])
