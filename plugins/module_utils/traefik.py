@@ -115,7 +115,8 @@ def routers(app: dict, secure: list | tuple = (), asked: list | tuple = ()) -> d
 def by_name(label: str, names: list[str], target: str, through: list[str], entry: dict) -> dict:
     """Return the routers for these names: one for exact names, and one for wildcards, which any app's exact name goes before."""
     found = {}
-    for suffix, priority, chosen in (("", EXACT, [one for one in names if not is_wildcard(one)]), ("-below", WILDCARD, [one for one in names if is_wildcard(one)])):
+    for suffix, priority, wild in (("", EXACT, False), ("-below", WILDCARD, True)):
+        chosen = [one for one in names if is_wildcard(one) == wild]
         if chosen:
             found[label + suffix] = router(host_rule(chosen), target, through, priority, entry)
     return found

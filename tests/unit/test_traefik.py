@@ -7,7 +7,7 @@ import re
 import pytest
 import yaml
 from ansible_collections.quayside.django.plugins.module_utils import traefik, traefik_files
-from samples import RELEASE, loaded
+from samples import loaded
 
 NOSNIFF = {"X-Content-Type-Options": "nosniff"}
 TLS = {"mode": "provided", "certificate": "/c", "key": "/k"}
