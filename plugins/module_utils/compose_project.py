@@ -171,7 +171,8 @@ def common(app: dict, release: str, facts: dict, image: str, writable_static: bo
     """Return what all containers of a release have: image, user, files, and as few rights as possible."""
     folder = f"{app['root']}/releases/{release}"
     static = app["static"]["root"] or f"{folder}/static"
-    volumes = [bind(app["shared"], app["shared"]), bind(f"{folder}/lib", HELPERS, read_only=True),
+    # shared/ is root's, so no app can put a link where the engine would mount its target; what can be written there are the leaves.
+    volumes = [bind(app["shared"], app["shared"], read_only=bool(app.get("rehearsal"))), bind(f"{folder}/lib", HELPERS, read_only=True),
                bind(f"{folder}/static", static, read_only=not writable_static)]
     if any(process["socket"] for process in app["processes"]):
         volumes.append(bind(f"{folder}/run", f"{folder}/run"))

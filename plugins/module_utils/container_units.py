@@ -20,7 +20,7 @@ def umbrella(app: dict) -> str:
     mine = f"docker ps -q --filter label=quayside.app={name} --filter label=quayside.release"
     return "\n".join([
         units.mark(app), "[Unit]", f"Description={name}: the live release", "Requires=docker.service",
-        f"Wants=network-online.target {name}-keep.timer {name}-images.timer",
+        f"Wants=network-online.target {' '.join(timers(app))}",
         f"After=docker.service network-online.target postgresql.service redis-server@{name}.service", f"ConditionPathExists={root}/live/units", "",
         "[Service]", "Type=oneshot", "RemainAfterExit=yes", "Restart=on-failure", "RestartSec=5", f"TimeoutStopSec={drain + 10}",
         f"ExecStart=/bin/sh -c 'echo \"live is $$(readlink {root}/live)\"; exec docker start $$(cat {root}/live/units)'",
@@ -67,9 +67,19 @@ def pruner_timer(app: dict) -> str:
 
 def files(app: dict) -> dict:
     """Return file name -> text of all units of an app."""
-    name = app["name"]
-    return {f"{name}.service": umbrella(app), f"{name}-keep.service": keeper(app), f"{name}-keep.timer": timer(app),
-            f"{name}-images.service": pruner(app), f"{name}-images.timer": pruner_timer(app)}
+    keep, prune = units.helper(app, "keep"), units.helper(app, "images")
+    return {f"{app['name']}.service": umbrella(app), f"{keep}.service": keeper(app), f"{keep}.timer": timer(app),
+            f"{prune}.service": pruner(app), f"{prune}.timer": pruner_timer(app)}
+
+
+def timers(app: dict) -> list[str]:
+    """Return the names of the app's timers."""
+    return [f"{units.helper(app, verb)}.timer" for verb in ("keep", "images")]
+
+
+def former_files(app: dict) -> list[str]:
+    """Return the names that the helper units had while another app's name could be one of them."""
+    return [f"{app['name']}-{verb}.{kind}" for verb in ("keep", "images") for kind in ("timer", "service")]
 
 
 def prune_config(app: dict) -> str:

@@ -2,13 +2,15 @@
 """What the plugins do on a host: run a command, run one in the app's name and sandbox, write a file, read the host's size."""
 from __future__ import annotations
 
-import contextlib
 import os
 import pwd
-import shutil
 import socket
 import subprocess
-import tempfile
+
+from ansible_collections.quayside.django.plugins.module_utils import contained
+
+# How root touches files: see ``contained``.
+write, text, folder, link, remove, sync_folder = (contained.write, contained.text, contained.folder, contained.link, contained.remove, contained.sync_folder)
 
 LOCALE = {"LC_ALL": "C.UTF-8", "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
 LOG_LINES = 15
@@ -63,79 +65,6 @@ def one_off_argv(app: dict, properties: list[str], command: list[str], name: str
     argv += [f"--property={line}" for line in properties]
     argv += [f"--setenv={key}={value}" for key, value in (env or {}).items()]
     return argv + ["--"] + command
-
-
-def write(path: str, text: str, mode: int = 0o644, owner: int = 0, group: int = 0) -> bool:
-    """Write ``text`` whole or not at all; return True when the file changed. Owner and mode are set either way."""
-    with contextlib.suppress(OSError), open(path, encoding="utf-8") as file:
-        if file.read() == text:
-            have = os.stat(path)
-            if (have.st_uid, have.st_gid, have.st_mode & 0o7777) == (owner, group, mode):
-                return False
-    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".new-")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fchown(file.fileno(), owner, group)
-            os.fchmod(file.fileno(), mode)
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
-    sync_folder(os.path.dirname(path))
-    return True
-
-
-def text(path: str) -> str:
-    """Return the text of a file, empty when there is none."""
-    with contextlib.suppress(OSError), open(path, encoding="utf-8") as file:
-        return file.read()
-    return ""
-
-
-def folder(path: str, mode: int, owner: int = 0, group: int = 0) -> bool:
-    """Make sure that ``path`` is a folder with this owner and mode; return True when something changed."""
-    made = not os.path.isdir(path)
-    if made:
-        os.makedirs(path, mode=0o700)
-    have = os.stat(path)
-    if (have.st_uid, have.st_gid) != (owner, group):
-        os.chown(path, owner, group)
-        made = True
-    if have.st_mode & 0o7777 != mode or made:
-        os.chmod(path, mode)
-        made = True
-    return made
-
-
-def link(path: str, target: str) -> None:
-    """Point the link ``path`` at ``target`` in one atomic step that survives a power loss."""
-    temporary = f"{path}.new"
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(temporary)
-    os.symlink(target, temporary)
-    os.replace(temporary, path)
-    sync_folder(os.path.dirname(path))
-
-
-def sync_folder(path: str) -> None:
-    """Make the names in a folder survive a power loss."""
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def remove(path: str) -> None:
-    """Remove a file, a link or a whole folder, when it is there."""
-    if os.path.islink(path) or os.path.isfile(path):
-        os.unlink(path)
-    elif os.path.isdir(path):
-        shutil.rmtree(path, ignore_errors=True)
 
 
 def size() -> tuple[int, int]:

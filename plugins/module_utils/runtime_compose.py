@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import time
 
@@ -15,6 +16,7 @@ from ansible_collections.quayside.django.plugins.module_utils import (
     host,
     image_prune,
     source,
+    units,
 )
 from ansible_collections.quayside.django.plugins.module_utils.docker_engine import Engine, EngineError
 from ansible_collections.quayside.django.plugins.module_utils.images import Images
@@ -50,13 +52,26 @@ class Compose(Runtime):
         """Write the units that start the app at boot and after a kill, and that prune its images; return what changed."""
         host.folder(f"{self.app['root']}/lib", 0o755)
         changed = [path for path, text in self.files().items() if host.write(path, text)]
-        if any(path.startswith(UNITS) for path in changed):
+        former = self.former()
+        if former:
+            host.systemctl("stop", "--", *(os.path.basename(path) for path in former if path.endswith(".timer")), check=False)
+            for path in former:
+                host.remove(path)
+        if former or any(path.startswith(UNITS) for path in changed):
             host.systemctl("daemon-reload")
-        return changed
+        if former and host.systemctl("is-active", "--quiet", "--", f"{self.app['name']}.service", check=False).returncode == 0:
+            host.systemctl("start", "--", *container_units.timers(self.app))
+        return changed + former
 
     def outdated(self) -> dict:
         """Return path -> (text before, text after) of the files that ``install`` would change."""
-        return {path: (host.text(path), text) for path, text in self.files().items() if host.text(path) != text}
+        found = {path: (host.text(path), text) for path, text in self.files().items() if host.text(path) != text}
+        return {**found, **{path: (host.text(path), "") for path in self.former()}}
+
+    def former(self) -> list[str]:
+        """Return the paths of helper units under the names that they had before, those that are this app's."""
+        paths = [f"{UNITS}/{name}" for name in container_units.former_files(self.app)]
+        return [path for path in paths if host.text(path).partition("\n")[0] == units.mark(self.app)]
 
     def files(self) -> dict:
         """Return path -> text of what an app has on its host before any release."""
@@ -139,7 +154,7 @@ class Compose(Runtime):
             project["name"] = name
         path = self.shelf.path(release, "compose.yaml")
         host.write(path, compose_project.render(project, compose_project.mark(self.app, release)), 0o600)
-        host.write(self.shelf.path(release, "bin", "manage"), self.manage_script(release), 0o755)
+        host.write(self.shelf.path(release, "bin", "manage"), self.manage_text(release), 0o750)
         done = host.run(["docker", "compose", "-f", path, "config", "--quiet"], check=False)
         if "is not a docker command" in done.stderr:
             raise host.PhaseError("docker compose is not installed on this host: run playbooks/site.yml for it first")
@@ -179,7 +194,7 @@ class Compose(Runtime):
         """Return the command that runs manage.py with ``argv``."""
         return ["python", self.app["manage"], *argv]
 
-    def manage_script(self, release: str) -> str:
+    def manage_text(self, release: str) -> str:
         """Return the text of ``releases/<id>/bin/manage``, for people."""
         return (f"#!/bin/sh\n[ -t 0 ] || tty=-T\nexec docker compose --progress quiet -f {self.shelf.path(release, 'compose.yaml')} run --rm --no-deps $tty "
                 f"manage python {self.app['manage']} \"$@\"\n")
@@ -238,7 +253,7 @@ class Compose(Runtime):
     def place(self, release: str, process: dict) -> dict:
         """Return where a process of a release is asked, as arguments of http_health.Check: its socket, or its address in the app's network."""
         if process["socket"]:
-            return {"socket": self.shelf.path(release, "run", f"{process['name']}.sock")}
+            return {"socket": self.own_socket(self.shelf.path(release, "run", f"{process['name']}.sock"))}
         name = compose_project.containers(self.app, release, [process])[0]
         network = self.known(name).get("NetworkSettings", {}).get("Networks", {}).get(self.app["network"], {})
         if not network.get("IPAddress"):
@@ -287,6 +302,12 @@ class Compose(Runtime):
         else:
             self.background("stop", release, steps)
 
+    def restart_singles(self, release: str) -> None:
+        """Make the containers of the single processes of a release anew: their files lie elsewhere now."""
+        wanted = [key for process in self.wanted("singles") for key in compose_project.keys(process)]
+        if wanted:
+            host.run(self.compose(release, "up", "--detach", "--no-deps", "--no-build", *wanted), check=False)
+
     def replace(self, old: str, new: str, wanted: list[str]) -> None:
         """Start containers when a release's single processes are gone, in the background."""
         gone = [name for name in self.members(old, "singles") if self.known(name)]
@@ -296,10 +317,10 @@ class Compose(Runtime):
 
     def revive(self, release: str) -> None:
         """Start all that a release has on this host; what runs goes on."""
-        units = self.shelf.units(release)
-        if any(not self.known(name) for name in units):
+        wanted = self.shelf.units(release)
+        if any(not self.known(name) for name in wanted):
             host.run(self.compose(release, "up", "--no-start", "--no-deps", "--no-build", "--no-recreate"), check=False)
-        for name in units:
+        for name in wanted:
             with contextlib.suppress(EngineError):
                 self.engine.post(f"/containers/{name}/start")
 

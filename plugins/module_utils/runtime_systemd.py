@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import glob
 import os
 import shutil
 import time
 
-from ansible_collections.quayside.django.plugins.module_utils import env_file, host, processes, python_env, source, units
+from ansible_collections.quayside.django.plugins.module_utils import contained, env_file, host, model, processes, python_env, source, units
 from ansible_collections.quayside.django.plugins.module_utils.runtime import IN_APP, OLD_EDGE, Runtime, source_of
 
 UNITS = "/etc/systemd/system"
+MANAGE_SECONDS = 43200  # a shell that a person left open ends after half a day
 
 
 class Systemd(Runtime):
@@ -45,14 +45,13 @@ class Systemd(Runtime):
     def forget(self, kept: list[dict]) -> None:
         """Remove unit templates that neither the model nor one of the ``kept`` releases (as apps) has."""
         wanted = {f"{name}@.service" for app in [self.app, *kept] for name in units.template_names(app)}
-        mine = [path for path in glob.glob(f"{UNITS}/{self.app['name']}-*@.service") if os.path.basename(path) not in wanted]
         gone = False
-        for path in mine:
-            with open(path, encoding="utf-8") as file:
-                if file.readline().strip() != units.mark(self.app):
-                    continue
-            host.remove(path)
-            gone = True
+        for name in contained.names(UNITS):
+            path = f"{UNITS}/{name}"
+            if name.startswith(f"{self.app['name']}-") and name.endswith("@.service") and name not in wanted and \
+                    host.text(path).partition("\n")[0].strip() == units.mark(self.app):
+                host.remove(path)
+                gone = True
         if gone:
             host.systemctl("daemon-reload")
 
@@ -107,22 +106,23 @@ class Systemd(Runtime):
 
     def settle_secrets(self) -> None:
         """Write the one current file of secrets; what was there before waits beside it for ``restore_secrets``."""
-        path, text = f"{self.app['root']}/shared/secrets.env", env_file.render(self.secrets)
+        path, text = model.secrets_file(self.app), env_file.render(self.secrets)
         before = host.text(path)
         if before and before != text:
             host.write(f"{path}.before", before, 0o600)  # the live release may restart at any time
-        host.write(path, text, 0o600, *host.ids(self.app["user"]))
+        host.write(path, text, 0o600)
 
     def restore_secrets(self) -> None:
         """Undo ``settle_secrets``."""
-        path = f"{self.app['root']}/shared/secrets.env"
-        if os.path.exists(f"{path}.before"):
-            host.write(path, host.text(f"{path}.before"), 0o600, *host.ids(self.app["user"]))
+        path = model.secrets_file(self.app)
+        before = host.text(f"{path}.before")
+        if before:
+            host.write(path, before, 0o600)
             host.remove(f"{path}.before")
 
     def keep_secrets(self) -> None:
         """Forget what ``restore_secrets`` would bring back."""
-        host.remove(f"{self.app['root']}/shared/secrets.env.before")
+        host.remove(f"{model.secrets_file(self.app)}.before")
 
     def python_files(self, release: str, record: dict) -> dict:
         """Return the files that the venv may be built from."""
@@ -174,7 +174,7 @@ class Systemd(Runtime):
             env = {"HOME": f"{self.app['root']}/cache", "NEXT_TELEMETRY_DISABLED": "1", "CI": "1",
                    **{key: env_file.text(value) for key, value in {**self.app["env"], **command["env"]}.items()}}
             argv = host.one_off_argv(self.app, self.build_properties(release), ["/bin/sh", "-ec", command["command"]],
-                                     f"{self.app['name']}-command-{number}-{release}", command["timeout"],
+                                     units.helper(self.app, "command", str(number), release), command["timeout"],
                                      "/".join(part for part in (folder, command["folder"]) if part), env)
             done = host.run(argv, check=False, timeout=command["timeout"] + 60)
             if done.returncode:
@@ -194,20 +194,29 @@ class Systemd(Runtime):
 
     def copy(self, target: str, release: str, record: dict) -> dict:
         """Copy a kept release under the new id; files are linked, not written again. Return what the record has to hold."""
-        host.run(["cp", "-a", "--link", f"{self.shelf.path(target, 'code')}/.", self.shelf.path(release, "code")])
+        # Sealed, so nobody but root changes what is copied meanwhile.
+        host.run(["cp", "-a", "--link", "--", f"{self.shelf.path(target, 'code')}/.", self.shelf.path(release, "code")])
         ports = self.choose_ports(release)
-        for name in [f"{folder}/{entry}" for folder in ("bin", "lib") for entry in os.listdir(self.shelf.path(target, folder))]:
-            with open(self.shelf.path(target, name), encoding="utf-8") as file:
-                host.write(self.shelf.path(release, name), file.read().replace(target, release), 0o755 if name.startswith("bin/") else 0o644)
+        for name in [f"{folder}/{entry}" for folder in ("bin", "lib") for entry in contained.names(self.shelf.path(target, folder))]:
+            text = host.text(self.shelf.path(target, name)).replace(target, release)
+            self.write_program(release, name, text)
         self.write_ports(release, ports)
         self.install(only_missing=True)
         return {"ports": ports}
 
+    def write_program(self, release: str, name: str, text: str) -> None:
+        """Write a script of ``bin/``, which only root and the app read, or a helper of ``lib/``, which any container of the app reads."""
+        if name.startswith("bin/"):
+            host.write(self.shelf.path(release, name), text, 0o750, 0, host.ids(self.app["user"])[1])
+        else:
+            host.write(self.shelf.path(release, name), text)
+
     def write_ports(self, release: str, ports: dict) -> None:
         """Write where the processes of a release listen, for their scripts."""
-        host.folder(self.shelf.path(release, "ports"), 0o755)
+        gid = host.ids(self.app["user"])[1]
+        host.folder(self.shelf.path(release, "ports"), 0o750, 0, gid)
         for name, port in ports.items():
-            host.write(self.shelf.path(release, "ports", name), f"{port}\n")
+            host.write(self.shelf.path(release, "ports", name), f"{port}\n", 0o640, 0, gid)
 
     def write_scripts(self, release: str, venv: str, ports: dict) -> None:
         """Write what the units start, and the helpers that run inside the app's venv."""
@@ -215,10 +224,19 @@ class Systemd(Runtime):
         sizes = self.sizes()
         for process in self.app["processes"]:
             script = processes.script(self.app, process, release, venv, sizes[process["name"]]["workers"])
-            host.write(self.shelf.path(release, "bin", process["name"]), script, 0o755)
-        host.write(self.shelf.path(release, "bin", "manage"), processes.manage_script(self.app, release, venv), 0o755)
+            self.write_program(release, f"bin/{process['name']}", script)
+        self.write_program(release, "bin/manage", self.manage_script(release, venv))
         for name, module in IN_APP.items():
-            host.write(self.shelf.path(release, "lib", name), source_of(module))
+            self.write_program(release, f"lib/{name}", source_of(module))
+
+    def manage_text(self, release: str) -> str:
+        """Return the text of ``bin/manage`` of a kept release."""
+        return self.manage_script(release, self.shelf.record(release).get("venv", ""))
+
+    def manage_script(self, release: str, venv: str) -> str:
+        """Return the text of ``bin/manage`` of a release, which the record may not name yet."""
+        argv = self.in_venv(release, venv, self.manage_words(venv, []), "by-hand", MANAGE_SECONDS)
+        return processes.manage_script(argv, {}, f"sudo {self.app['root']}/live/bin/manage")
 
     def build_venv(self, release: str, venv: str, files: dict) -> bool:
         """Build the venv unless it is there already; return True when it was built. Never as root.
@@ -231,7 +249,8 @@ class Systemd(Runtime):
         commands, env = python_env.build_commands(self.app["python"], venv, files, f"{self.app['root']}/cache")
         folder = processes.code_folder(self.app, release)
         for number, command in enumerate(commands):
-            argv = host.one_off_argv(self.app, self.build_properties(release), command, f"{self.app['name']}-build-{number}-{release}", 1800, folder, env)
+            name = units.helper(self.app, "build", str(number), release)
+            argv = host.one_off_argv(self.app, self.build_properties(release), command, name, 1800, folder, env)
             done = host.run(argv, check=False, timeout=1900)
             if done.returncode:
                 host.remove(venv)
@@ -252,26 +271,31 @@ class Systemd(Runtime):
 
     def manage_argv(self, release: str, argv: list[str]) -> list[str]:
         """Return the command that runs manage.py with ``argv``."""
-        return [self.shelf.path(release, "bin", "manage"), *argv]
+        return self.manage_words(self.shelf.record(release)["venv"], argv)
+
+    def manage_words(self, venv: str, argv: list[str]) -> list[str]:
+        """Return the command that runs manage.py by a venv."""
+        return [f"{venv}/bin/python", self.app["manage"], *argv]
 
     def by_hand(self, release: str, command: str) -> str:
         """Return what a person types to run a manage.py command of a release."""
-        return f"sudo -u {self.app['user']} {self.shelf.path(release, 'bin', 'manage')} {command}"
+        return f"sudo {self.shelf.path(release, 'bin', 'manage')} {command}"
 
     def one_off(self, release: str, command: list[str], name: str, timeout: int) -> list[str]:
-        """Return the argv that runs ``command`` in a release's venv, env and sandbox; a one-off may also write into its release."""
-        venv = self.shelf.record(release)["venv"]
-        env = {"PATH": f"{venv}/bin:/usr/local/bin:/usr/bin:/bin", "PYTHONPATH": processes.code_folder(self.app, release), "RELEASE": release,
+        """Return the argv that runs ``command`` in a release's venv, env and sandbox."""
+        return self.in_venv(release, self.shelf.record(release)["venv"], command, name, timeout)
+
+    def in_venv(self, release: str, venv: str, command: list[str], name: str, timeout: int) -> list[str]:
+        """Return the argv of a one-off: its HOME is an empty folder in memory, and until its release is sealed it may write into that."""
+        env = {"PATH": f"{venv}/bin:/usr/local/bin:/usr/bin:/bin", "PYTHONPATH": processes.code_folder(self.app, release), "RELEASE": release, "HOME": "/tmp",
                # A migration that waits for a lock makes every request behind it wait too: rather fail and leave all serving.
                "PGOPTIONS": "-c lock_timeout=10s"}
-        writable = [self.shelf.path(release)]
-        writable += [self.app["shared"]] if self.app["database"]["engine"] == "sqlite" else []
-        return host.one_off_argv(self.app, units.sandbox(self.app, writable), command, f"{self.app['name']}-{name}-{release}", timeout,
+        return host.one_off_argv(self.app, units.sandbox(self.app, [self.shelf.path(release)]), command, units.helper(self.app, name, release), timeout,
                                  processes.code_folder(self.app, release), env, self.env_files(release))
 
     def env_files(self, release: str) -> list[str]:
         """Return the env files of a release, in the order in which they are read."""
-        return [self.shelf.path(release, "env"), f"{self.app['root']}/shared/secrets.env"]
+        return [self.shelf.path(release, "env"), model.secrets_file(self.app)]
 
     # Instances
 
@@ -288,7 +312,7 @@ class Systemd(Runtime):
     def place(self, release: str, process: dict) -> dict:
         """Return where a process of a release is asked, as arguments of http_health.Check."""
         if process["socket"]:
-            return {"socket": self.shelf.path(release, "run", f"{process['name']}.sock")}
+            return {"socket": self.own_socket(self.shelf.path(release, "run", f"{process['name']}.sock"))}
         return {"url": f"http://127.0.0.1:{self.shelf.record(release)['ports'][process['name']]}"}
 
     def log(self, release: str, process: dict, since: float) -> tuple[str, str]:
@@ -319,6 +343,12 @@ class Systemd(Runtime):
             host.systemctl("stop", *([] if wait else ["--no-block"]), "--", *wanted, check=False, timeout=drain)
             host.systemctl("reset-failed", "--", *wanted, check=False)
 
+    def restart_singles(self, release: str) -> None:
+        """Start the single processes of a release again, where they run: their files lie elsewhere now."""
+        wanted = self.members(release, "singles")
+        if wanted:
+            host.systemctl("try-restart", "--no-block", "--", *wanted, check=False)
+
     def replace(self, old: str, new: str, wanted: list[str]) -> None:
         """Start units when a release's single processes are gone, in the background, where it goes on without whoever asked for it."""
         gone = self.members(old, "singles")
@@ -342,8 +372,8 @@ class Systemd(Runtime):
     def prune(self, records: dict, _before: str) -> list[str]:
         """Remove what no kept release needs beside its own folder; return notes."""
         used = {os.path.basename(record.get("venv", "")) for record in records.values()}
-        for name in os.listdir(f"{self.app['root']}/venvs"):
-            if name not in used:
+        for name in contained.names(f"{self.app['root']}/venvs"):
+            if name.removesuffix(".complete") not in used:
                 host.remove(f"{self.app['root']}/venvs/{name}")
         self.forget([dict(self.app, processes=record["processes"]) for record in records.values() if record.get("processes")])
         return []

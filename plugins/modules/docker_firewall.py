@@ -91,8 +91,8 @@ restored:
 import json
 import os
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quayside.django.plugins.module_utils import config_files, docker_firewall, firewall
+from ansible_collections.quayside.django.plugins.module_utils.printed import AnsibleModule
 
 FILES = {4: "/etc/quayside/docker-firewall.iptables", 6: "/etc/quayside/docker-firewall.ip6tables"}
 FOREIGN = ("/etc/ufw/after.rules", "/etc/ufw/after6.rules", "/etc/ufw/before.rules", "/etc/ufw/before6.rules")

@@ -87,7 +87,6 @@ import os
 import shutil
 import tempfile
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quayside.django.plugins.module_utils.nginx_config import (
     AVAILABLE,
     ENABLED,
@@ -99,6 +98,7 @@ from ansible_collections.quayside.django.plugins.module_utils.nginx_config impor
     plan,
     wanted,
 )
+from ansible_collections.quayside.django.plugins.module_utils.printed import AnsibleModule
 
 
 def read(path: str) -> File | Link | None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
-from ansible_collections.quayside.django.plugins.module_utils import compose_project, container_units
+from ansible_collections.quayside.django.plugins.module_utils import compose_project, container_units, runtime_compose, units
+from ansible_collections.quayside.django.plugins.module_utils.releases import Shelf
 from samples import CELERY, RELEASE, loaded
 
 FACTS = {"user": "998:997", "images": {"app": "quayside/pos-app:0123", "front": "quayside/pos-front:0123"}, "ports": {"web": 20001},
@@ -83,7 +86,7 @@ def test_an_image_without_a_command_runs_its_own():
 def test_a_single_process_holds_a_lock_for_as_long_as_it_lives():
     command = project()["services"]["beat"]["command"]
     assert command[:2] == ["/bin/sh", "-c"]
-    assert "exec flock --no-fork --timeout 30 /opt/pos/shared/beat.lock celery -A shop beat" in command[2]
+    assert "exec flock --no-fork --timeout 30 /opt/pos/shared/state/beat.lock celery -A shop beat" in command[2]
 
 
 def test_the_celery_worker_has_a_name_for_each_copy():
@@ -165,7 +168,30 @@ def test_the_health_script_is_one_for_every_shell(tool, tmp_path):
 
 def test_the_apps_unit_starts_what_live_names_and_a_timer_watches():
     files = container_units.files(loaded(runtime="compose"))
-    assert set(files) == {"pos.service", "pos-keep.service", "pos-keep.timer", "pos-images.service", "pos-images.timer"}
+    assert set(files) == {"pos.service", "quayside-keep@pos.service", "quayside-keep@pos.timer", "quayside-images@pos.service", "quayside-images@pos.timer"}
     assert "docker start $$(cat /opt/pos/live/units)" in files["pos.service"]
-    assert "PartOf=pos.service" in files["pos-keep.timer"]
-    assert "ConditionFileNotEmpty=!/opt/pos/lock" in files["pos-keep.service"]
+    assert "PartOf=pos.service" in files["quayside-keep@pos.timer"]
+    assert "ConditionFileNotEmpty=!/opt/pos/lock" in files["quayside-keep@pos.service"]
+
+
+def test_helper_units_of_before_give_way_to_those_whose_name_no_app_can_have(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(runtime_compose, "UNITS", str(tmp_path))
+    monkeypatch.setattr(runtime_compose.host, "systemctl", lambda *words, **_more: asked.append(words) or SimpleNamespace(returncode=0))
+    monkeypatch.setattr(runtime_compose, "source_of", lambda module: module.__name__)
+    monkeypatch.setattr(runtime_compose.host, "folder", lambda path, *_more: Path(path).mkdir(exist_ok=True))
+    monkeypatch.setattr(runtime_compose.host, "write", lambda path, text, *_more: text != runtime_compose.host.text(path) and bool(Path(path).write_text(text)))
+    app, neighbour = dict(loaded(runtime="compose"), root=str(tmp_path)), loaded(runtime="compose", name="pos-images", root="/opt/pos-images")
+    mine = [tmp_path / name for name in ("pos-keep.timer", "pos-keep.service", "pos-images.timer")]
+    for path in mine:
+        path.write_text(units.mark(app) + "\n")
+    other = tmp_path / "pos-images.service"
+    other.write_text(container_units.umbrella(neighbour))
+    runtime = runtime_compose.Compose(app, Shelf(app["root"]))
+    assert {path for path, (_before, after) in runtime.outdated().items() if not after} == {str(path) for path in mine}
+    runtime.install()
+    assert [path for path in mine if path.exists()] == []
+    assert other.read_text() == container_units.umbrella(neighbour)
+    assert [words for words in asked if words[0] in ("stop", "start")] == [
+        ("stop", "--", "pos-keep.timer", "pos-images.timer"), ("start", "--", "quayside-keep@pos.timer", "quayside-images@pos.timer")]
+    assert runtime.outdated() == {}

@@ -489,7 +489,7 @@ def test_packages_of_all_apps_come_once():
 
 @pytest.mark.parametrize("fields", [
     {"env": {"A": 1}}, {"settings": "pos.other"}, {"domains": ["other.example.com"]}, {"processes": [dict(WEB, workers="5")]},
-    {"processes": CELERY}, {"python": {"packages": ["gevent"]}}, {"source": {"repo": "x", "subdir": "backend"}}, {"manage": "src/manage.py"},
+    {"processes": CELERY}, {"python": {"packages": ["gevent"]}}, {"source": {"repo": "https://x/y.git", "subdir": "backend"}}, {"manage": "src/manage.py"},
     {"static": {"root": "public"}}, {"media": {"root": "uploads"}}, {"tls": {"mode": "selfsigned"}}, {"database": {"name": "other"}},
 ])
 def test_a_change_of_what_runs_is_another_identity(fields):

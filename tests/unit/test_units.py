@@ -66,7 +66,7 @@ def test_gunicorn_is_told_a_graceful_timeout_below_that():
 
 
 def test_secrets_are_read_after_the_env_of_the_release():
-    assert template()["EnvironmentFile"] == ["/opt/shop/releases/%i/env", "/opt/shop/shared/secrets.env"]
+    assert template()["EnvironmentFile"] == ["/opt/shop/releases/%i/env", "/etc/quayside/shop/secrets.env"]
 
 
 @pytest.mark.parametrize(("name", "copy", "command"), [("web", 1, "web 1"), ("worker", 1, "worker 1"), ("worker", 2, "worker 2")])
