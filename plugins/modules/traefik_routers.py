@@ -53,8 +53,8 @@ faults:
 
 import time
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quayside.django.plugins.module_utils import host, traefik_api
+from ansible_collections.quayside.django.plugins.module_utils.printed import AnsibleModule
 
 LOG = "docker compose -f {folder}/compose.yaml logs --tail 50 traefik"
 
