@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from urllib.parse import quote
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible_collections.quayside.django.plugins.module_utils import env_file, fields, processes
+from ansible_collections.quayside.django.plugins.module_utils import env_file, fields, processes, request_paths
 
 EDGE_GROUP = 33  # www-data, the same number on every Debian and Ubuntu
 SECRET_LENGTH = 8
@@ -581,6 +581,9 @@ def inspect_doors(app: dict) -> list[str]:
         found.append("tls.hsts: preload needs subdomains: true and a max_age of at least 31536000, or the browsers' list refuses the name")
     if app["tls"]["http3"] and app["tls"]["mode"] == "none":
         found.append("tls.http3: HTTP/3 is always encrypted, and tls.mode is none")
+    for field in ("limits", "allow"):
+        found += [f"{field}[{number}].path: {entry['path']!r} is too long for nginx to find it in every spelling: at most some 80 characters and 8 slashes"
+                  for number, entry in enumerate(app[field]) if request_paths.too_long(entry["path"])]
     for number, limit in enumerate(app["limits"]):
         if limit["rate"] < 1 or limit["burst"] < 0:
             found.append(f"limits[{number}]: rate is at least 1 a second and burst at least 0")

@@ -21,7 +21,8 @@ def test_what_is_in_error_is_named_with_its_reason():
     assert traefik_api.faults({"routers": {"pos@file": {"status": "enabled"}}, "services": {"pos-nginx@file": {}}}) == {}
 
 
-@pytest.mark.parametrize("fields", [{}, {"tls": {"mode": "provided", "certificate": "/c", "key": "/k"}}, {"domains": ["*.a.test", "a.test"], "canonical": "a.test"}])
+@pytest.mark.parametrize("fields", [
+    {}, {"tls": {"mode": "provided", "certificate": "/c", "key": "/k"}}, {"domains": ["*.a.test", "a.test"], "canonical": "a.test"}])
 def test_the_routers_of_a_file_are_those_that_were_written(fields):
     wanted = loaded(runtime="compose", edge="traefik", **fields)
     held = [{"names": wanted["domains"]}] if wanted["scheme"] == "https" else []
