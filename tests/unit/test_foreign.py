@@ -78,6 +78,7 @@ def folders(tmp_path, monkeypatch):
 def test_the_units_of_the_collection_are_its_own(folders, app):
     wanted = units.files(app) if app["runtime"] == "systemd" else container_units.files(app)
     for name, text in wanted.items():
+        (folders[0] / name).parent.mkdir(exist_ok=True)
         (folders[0] / name).write_text(text)
     assert foreign.files(app, list(wanted)) == {}
 
