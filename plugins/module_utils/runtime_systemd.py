@@ -266,8 +266,7 @@ class Systemd(Runtime):
                "PGOPTIONS": "-c lock_timeout=10s"}
         writable = [self.shelf.path(release)]
         writable += [self.app["shared"]] if self.app["database"]["engine"] == "sqlite" else []
-        properties = units.journal(self.app) + units.sandbox(self.app, writable)
-        return host.one_off_argv(self.app, properties, command, f"{self.app['name']}-{name}-{release}", timeout,
+        return host.one_off_argv(self.app, units.sandbox(self.app, writable), command, f"{self.app['name']}-{name}-{release}", timeout,
                                  processes.code_folder(self.app, release), env, self.env_files(release))
 
     def env_files(self, release: str) -> list[str]:
