@@ -5,12 +5,11 @@ A process that is reached by a port listens on one of its app's block, and the r
 """
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import json
 import os
 
-from ansible_collections.quayside.django.plugins.module_utils import host, releases
+from ansible_collections.quayside.django.plugins.module_utils import contained, host, releases
 
 PORTS = range(20000, 30000)  # below the ports that Linux gives to connections (32768 and up)
 SIZE = 100  # two instances of an app and the five that it keeps, with fourteen processes each
@@ -69,9 +68,7 @@ def listening(apps: list[dict]) -> dict:
 
 def read() -> dict:
     """Return the allotments of this host, see ``allot``."""
-    with contextlib.suppress(FileNotFoundError), open(FILE, encoding="utf-8") as file:
-        return json.load(file)
-    return {}
+    return json.loads(contained.text(FILE) or "{}")
 
 
 def wanted(apps: list[dict]) -> dict:
@@ -85,7 +82,7 @@ def wanted(apps: list[dict]) -> dict:
 
 def settle(apps: list[dict]) -> dict:
     """Write down a block for each of the apps that has none; return the allotments. Raise NoBlock."""
-    os.makedirs(FOLDER, 0o755, exist_ok=True)
+    contained.folder(FOLDER, 0o700)
     # Deploys of two apps may come here at once. Nobody but root opens this file, so nobody else holds the lock.
     with os.fdopen(os.open(f"{FOLDER}/ports.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -12,12 +12,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import stat
 import subprocess
 import time
 
 from ansible_collections.quayside.django.plugins.module_utils import (
     celery_control,
     celery_workers,
+    contained,
     django_run,
     host,
     http_health,
@@ -59,6 +61,18 @@ class Runtime:
     def wanted(self, group: str = "") -> list[dict]:
         """Return the processes of a group, or all of them."""
         return [process for process in self.app["processes"] if not group or processes.group(process) == group]
+
+    def own_socket(self, path: str) -> str:
+        """Return ``path``; raise PhaseError when something else than a socket lies there: root would ask whatever a link leads to."""
+        have = contained.state(path)
+        if have is not None and not stat.S_ISSOCK(have.st_mode):
+            raise host.PhaseError(f"{path} is {contained.kind(have.st_mode)} and not the socket of a server", look=f"ls -la {os.path.dirname(path)}")
+        return path
+
+    def on_host(self, command: list[str], name: str, timeout: int, writable: list[str] | None = None) -> list[str]:
+        """Return the argv that runs a program of ours on the host as the app's user, in the sandbox of its processes."""
+        unit = units.helper(self.app, name, str(os.getpid()))
+        return host.one_off_argv(self.app, units.sandbox(self.app, writable or []), command, unit, timeout, "/", {"HOME": "/tmp"})
 
     def prepare_control(self, release: str) -> None:
         """Start the process that speaks with celery workers, when the app has some; it imports the app while others start."""
@@ -135,7 +149,7 @@ class Runtime:
 
     def background(self, verb: str, release: str, steps: list[str]) -> None:
         """Run shell lines that go on without whoever asked for them; their journal is that of a unit."""
-        unit = f"{self.app['name']}-{verb}-{release}-{time.monotonic_ns()}"
+        unit = units.helper(self.app, verb, release, str(time.monotonic_ns()))
         properties = [f"--property={line}" for line in units.messenger(sees_processes=True)]
         host.run(["systemd-run", "--quiet", "--collect", "--no-block", f"--unit={unit}", "--service-type=oneshot", *properties, "--",
                   "/bin/sh", "-c", "; ".join(steps)])

@@ -62,8 +62,8 @@ import hashlib
 import os
 import pwd
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quayside.django.plugins.module_utils import config_files, host, local_firewall, ports, sizing, units
+from ansible_collections.quayside.django.plugins.module_utils.printed import AnsibleModule
 
 RULES = f"{ports.FOLDER}/local-firewall.nft"
 UNIT = "quayside-local-firewall.service"

@@ -66,7 +66,7 @@ def test_gunicorn_is_told_a_graceful_timeout_below_that():
 
 
 def test_secrets_are_read_after_the_env_of_the_release():
-    assert template()["EnvironmentFile"] == ["/opt/shop/releases/%i/env", "/opt/shop/shared/secrets.env"]
+    assert template()["EnvironmentFile"] == ["/opt/shop/releases/%i/env", "/etc/quayside/shop/secrets.env"]
 
 
 @pytest.mark.parametrize(("name", "copy", "command"), [("web", 1, "web 1"), ("worker", 1, "worker 1"), ("worker", 2, "worker 2")])
@@ -81,7 +81,7 @@ def test_only_gunicorn_says_when_it_is_ready(command, kind):
 
 
 def test_user_folder_and_name_in_the_journal():
-    found = template("worker", 2, shop(user="clerk", source={"repo": "x", "subdir": "backend"}))
+    found = template("worker", 2, shop(user="clerk", source={"repo": "https://git.example.com/x", "subdir": "backend"}))
     assert (found["User"], found["Group"], found["SyslogIdentifier"]) == (["clerk"], ["clerk"], ["shop-worker"])
     assert found["WorkingDirectory"] == ["/opt/shop/releases/%i/code/backend"]
 
@@ -159,7 +159,7 @@ def test_the_umbrella_leaves_no_dollar_to_systemd():
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not here")
 def test_systemd_finds_nothing_wrong_with_the_units(tmp_path):
-    app = {**shop(user="root", sandbox={"writable": ["/srv"]}), "root": str(tmp_path / "app")}
+    app = {**shop(sandbox={"writable": ["/srv/data"]}), "user": "root", "root": str(tmp_path / "app")}
     release = tmp_path / "app" / "releases" / "test-instance"
     (release / "bin").mkdir(parents=True)
     (release / "code").mkdir()
