@@ -65,7 +65,6 @@ class Deploy:
         self.root = app["root"]
         self.shelf = releases.Shelf(self.root)
         self.lock = Lock(f"{self.root}/lock", options["run"], options["who"])
-        self.key = f"{self.root}/cache/source_key"
         self.edge = edges.EDGES[app["edge"]]
         self.release = options.get("release") or ""
         self.record = self.shelf.record(self.release) if self.release else {}
@@ -152,7 +151,7 @@ class Deploy:
 
     def resolve(self) -> None:
         """Find the commit, refuse what cannot work, and see whether there is anything to do."""
-        self.write_source_key()
+        self.lend_source_key()
         version = self.options["version"]
         found = {"version": version, **self.runtime.resolve(version)}
         self.clear_leftovers()
@@ -237,16 +236,10 @@ class Deploy:
 
     # A new release
 
-    def write_source_key(self) -> None:
-        """Write the deploy key of the repository, when the app has one."""
-        uid, gid = host.ids(self.app["user"])
-        key = self.options.get("source_key")
-        if self.options.get("check") and os.path.exists(self.key):
-            return  # what is there serves for a look
-        if key:
-            host.write(self.key, key.rstrip("\n") + "\n", 0o600, uid, gid)
-        else:
-            host.remove(self.key)
+    def lend_source_key(self) -> None:
+        """Give the deploy key of the repository to the one command that reads it; it is never on the disk of the host."""
+        if self.options.get("source_key") and self.runtime.source:
+            self.runtime.source.key = self.options["source_key"]
 
     def make_folders(self, built: bool = True) -> None:
         """Make the folders of the release. Only what the app has to write belongs to it; ``built``: the app's user builds code and static files."""

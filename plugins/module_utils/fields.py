@@ -28,7 +28,7 @@ DOMAIN = re.compile(r"^(\*\.)?([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)*[a-z0-9]([a-z0-9
 HOST = re.compile(r"^(\[[0-9a-fA-F:.]+\]|[0-9a-fA-F:]+:[0-9a-fA-F:.]*|[A-Za-z0-9*]([A-Za-z0-9._-]*[A-Za-z0-9])?)(:[0-9]{1,5})?\Z")
 EMAIL = re.compile(r"^[A-Za-z0-9_+][A-Za-z0-9._%+-]*@[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?\Z")
 HTTPS = re.compile(r"^https://[A-Za-z0-9._~:/?#\[\]@!&()*+,=%-]+\Z")
-REPO = re.compile(r"^(?:(?:https?|ssh|git|file)://(?!-)[^\s\"'\\`$;|<>]+|(?![-/.])(?:[A-Za-z0-9._-]+@)?[A-Za-z0-9.-]+:(?!/?-)[A-Za-z0-9._/~+-]+)\Z")
+REPO = re.compile(r"^(?:(?:https?|ssh|git)://(?!-)[^\s\"'\\`$;|<>]+|(?![-/.])(?:[A-Za-z0-9._-]+@)?[A-Za-z0-9.-]+:(?!/?-)[A-Za-z0-9._/~+-]+)\Z")
 ROUTE = re.compile(r"^/[A-Za-z0-9._~@+,=:!*()&/-]*\Z")
 REQUEST = re.compile(r"^/[A-Za-z0-9._~@+,=:!*()&/%-]*(\?[A-Za-z0-9._~@+,=:!*()&/%?-]*)?\Z")
 URL_FOLDER = re.compile(r"^/([A-Za-z0-9._-]+/)+\Z")
@@ -412,7 +412,7 @@ CHECKS = {
     "processes[].workers": settled, "processes[].route": route, "processes[].routes[]": route, "processes[].secrets[]": secret_name,
     "processes[].memory": pattern(MEMORY, "no size such as 512M"), "processes[].cpu": pattern(re.compile(r"^[1-9][0-9]*%\Z"), "no share such as 150%"),
     "processes[].env": variables,
-    "build[].command": lines, "build[].folder": inside, "build[].env": variables,
+    "build[].command": lines, "build[].folder": inside, "build[].env": variables, "build[].secrets[]": secret_name,
     "frontends[].name": word, "frontends[].route": route, "frontends[].folder": built_folder, "frontends[].image": word,
     "frontends[].fallback": inside,
     "folders[].name": folder_name, "folders[].path": place,
@@ -428,6 +428,7 @@ CHECKS = {
     "allow[].path": route, "allow[].addresses[]": addresses, "allow[].users": users, "limits[].path": route, "limits[].exempt[]": route,
     "container.user": pattern(USER_OF_CONTAINER, "no uid:gid such as 1000:1000, and never root (0)"), "container.writable[]": container_path,
     "container.volumes[]": volume, "sandbox.writable[]": host_folder, "sandbox.relax[]": directive,
+    "outbound.private[]": addresses,
 }
 # Fields that are never left out: an empty text is wrong there. Items of lists always are looked at.
 REQUIRED = ("name", "root", "settings", "images[].name", "build[].command", "frontends[].name", "frontends[].folder", "folders[].name", "limits[].path",

@@ -10,7 +10,7 @@ import os
 import pwd
 import stat
 
-from ansible_collections.quayside.django.plugins.module_utils import fields, host, units
+from ansible_collections.quayside.django.plugins.module_utils import contained, fields, host, units
 from ansible_collections.quayside.django.plugins.module_utils.docker_engine import Engine, EngineError
 
 UNIT_FOLDERS = ("/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
@@ -186,7 +186,7 @@ def root(path: str) -> dict:
         return {"kind": "missing", "names": [], "above": above}
     if not stat.S_ISDIR(mode):
         return {"kind": "file", "names": [], "above": above}
-    return {"kind": "folder", "names": os.listdir(path), "above": above}
+    return {"kind": "folder", "names": contained.names(path), "above": above}
 
 
 def owner(known: os.stat_result) -> str:

@@ -14,6 +14,7 @@ write, text, folder, link, remove, sync_folder = (contained.write, contained.tex
 
 LOCALE = {"LC_ALL": "C.UTF-8", "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
 LOG_LINES = 15
+JOURNAL = "journalctl --namespace='*'"  # that of the host, and those of the apps
 BUILD_LINES = 40  # the cause stands above the stack of whoever ran it
 
 
@@ -26,12 +27,11 @@ class PhaseError(Exception):
         self.log = "\n".join(log.strip().splitlines()[-lines:])
 
 
-def run(argv: list[str], check: bool = True, timeout: float | None = 120, env: dict | None = None,
-        cwd: str | None = None, user: str = "") -> subprocess.CompletedProcess:
-    """Run ``argv`` with a fixed locale, as ``user`` when given; raise PhaseError with its output when it fails and ``check``."""
-    if user:
-        argv = ["runuser", "-u", user, "--"] + argv
-        env = dict({"HOME": pwd.getpwnam(user).pw_dir}, **(env or {}))
+def run(argv: list[str], check: bool = True, timeout: float | None = 120, env: dict | None = None, cwd: str | None = None) -> subprocess.CompletedProcess:
+    """Run a program of the host's as root with a fixed locale; raise PhaseError with its output when it fails and ``check``.
+
+    What is not ours, or reads what an app has written, runs in a sandbox instead (``sandbox``).
+    """
     try:
         done = subprocess.run(argv, check=False, capture_output=True, text=True, errors="replace", timeout=timeout,
                               env=dict(LOCALE, **(env or {})), cwd=cwd or "/", stdin=subprocess.DEVNULL)
@@ -51,7 +51,7 @@ def systemctl(*words: str, check: bool = True, timeout: float | None = 120) -> s
 
 def journal(unit: str, since: float, lines: int = LOG_LINES) -> str:
     """Return the last lines that a unit logged since a time (seconds of the epoch)."""
-    done = run(["journalctl", "-u", unit, "--since", f"@{since:.0f}", "-n", str(lines), "-o", "cat", "--no-pager"], check=False)
+    done = run(["journalctl", "--namespace=*", "-u", unit, "--since", f"@{since:.0f}", "-n", str(lines), "-o", "cat", "--no-pager"], check=False)
     return done.stdout
 
 
@@ -115,18 +115,6 @@ def port_is_free(port: int) -> bool:
         except OSError:
             return False
     return True
-
-
-def open_to_edge(path: str, group: int) -> None:
-    """Let the edge's group read a folder and all in it."""
-    for base, _folders, names in os.walk(path):
-        os.chown(base, 0, group)
-        os.chmod(base, 0o2750)
-        for name in names:
-            one = os.path.join(base, name)
-            if not os.path.islink(one):
-                os.chown(one, 0, group)
-                os.chmod(one, 0o640)
 
 
 def ids(user: str) -> tuple[int, int]:

@@ -2,12 +2,21 @@
 """The systemd runtime: a release runs from a venv, as units named after its id."""
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
 import time
 
-from ansible_collections.quayside.django.plugins.module_utils import contained, env_file, host, model, processes, python_env, source, units
+from ansible_collections.quayside.django.plugins.module_utils import (
+    contained,
+    env_file,
+    host,
+    model,
+    processes,
+    python_env,
+    release_tree,
+    sandbox,
+    source,
+    units,
+)
 from ansible_collections.quayside.django.plugins.module_utils.runtime import IN_APP, OLD_EDGE, Runtime, source_of
 
 UNITS = "/etc/systemd/system"
@@ -59,22 +68,26 @@ class Systemd(Runtime):
 
     def resolve(self, version: str) -> dict:
         """Return what a version is: ``sha``, and ``version`` where the source knows it better; raise PhaseError."""
-        self.source.fetch()
         return self.source.resolve(version)
 
     def check(self, record: dict) -> None:
         """Refuse what cannot run here: a project that does not allow this host's Python."""
         interpreter = self.app["python"]["interpreter"]
-        done = host.run([interpreter, "-c", "import platform; print(platform.python_version())"], check=False) \
-            if os.path.exists(interpreter) else None
-        if done is None or done.returncode:
+        version = self.python_version(interpreter) if os.path.exists(interpreter) else ""
+        if not version:
             raise host.PhaseError(f"python.interpreter {interpreter} is not there: install it (packages) or name another one")
-        version = done.stdout.strip()
-        wanted = python_env.requires_python(self.source.read(record["sha"], "pyproject.toml"))
+        wanted = python_env.requires_python(self.source.read("pyproject.toml"))
         if wanted and not python_env.allows(wanted, version):
             raise host.PhaseError(f"{record['version']} requires Python {wanted}, and {interpreter} is {version}: "
                                   "set python.interpreter to one that fits and install it by packages, or change requires-python")
         record["python"] = version
+
+    def python_version(self, interpreter: str) -> str:
+        """Return the version of an interpreter, empty when it does not run. One that the system does not bring may be the app's own."""
+        command = [interpreter, "-I", "-c", "import platform; print(platform.python_version())"]
+        if interpreter.startswith("/usr/"):
+            return host.run(command, check=False).stdout.strip()
+        return sandbox.run(self.build_unit("python", str(os.getpid()), "/", 60, [self.home()]), command, {}).stdout.strip()
 
     def disks(self) -> list[str]:
         """Return the folders that a release grows."""
@@ -82,27 +95,17 @@ class Systemd(Runtime):
 
     def fetch(self, release: str, record: dict) -> None:
         """Write the code of the release, with links where its settings have a folder fixed."""
-        root = self.app["root"]
-        self.source.export(record, self.shelf.path(release, "code"))
-        folder = processes.code_folder(self.app, release)
-        if not os.path.isfile(f"{folder}/{self.app['manage']}"):
-            raise host.PhaseError(f"{record['version']} has no {self.app['manage']} in {self.app['source']['subdir'] or 'its root'}: "
-                                  "set source.subdir or manage in the app model")
+        root, code = self.app["root"], self.shelf.path(release, "code")
         links = [(self.app["static"]["root"], self.shelf.path(release, "static")), (self.app["media"]["root"], f"{root}/shared/media"),
                  *((kept["path"], f"{root}/shared/{kept['name']}") for kept in self.app["folders"])]
-        for path, target in links:
-            if path:
-                self.link_into_code(release, f"{folder}/{path}", target)
+        links = [(self.in_code(path), target) for path, target in links if path]
+        if release_tree.export(self.app, self.source, release, record, code, self.neighbours, links, [self.in_code(self.app["manage"])]):
+            raise host.PhaseError(f"{record['version']} has no {self.app['manage']} in {self.app['source']['subdir'] or 'its root'}: "
+                                  "set source.subdir or manage in the app model")
 
-    def link_into_code(self, release: str, path: str, target: str) -> None:
-        """Put a link where the settings of a project have a folder fixed. A link in the repository must not lead root out of it."""
-        code = os.path.realpath(self.shelf.path(release, "code"))
-        if not os.path.realpath(os.path.dirname(path)).startswith(code):
-            raise host.PhaseError(f"{path} leads out of the release by a link in the repository: name another static.root, media.root or path")
-        if os.path.isdir(path) and not os.path.islink(path):
-            shutil.rmtree(path)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        host.link(path, target)
+    def in_code(self, path: str) -> str:
+        """Return a path under the app's root as one under the code of a release."""
+        return "/".join(part for part in (self.app["source"]["subdir"], path) if part)
 
     def settle_secrets(self) -> None:
         """Write the one current file of secrets; what was there before waits beside it for ``restore_secrets``."""
@@ -126,15 +129,11 @@ class Systemd(Runtime):
 
     def python_files(self, release: str, record: dict) -> dict:
         """Return the files that the venv may be built from."""
-        folder = processes.code_folder(self.app, release)
-        found = {}
-        todo = ["uv.lock", "pyproject.toml", "requirements.txt", *self.app["python"]["requirements"]]
-        while todo:
-            name = todo.pop()
-            if name not in found and not name.startswith(("/", "../")):
-                with contextlib.suppress(OSError), open(f"{folder}/{name}", encoding="utf-8") as file:
-                    found[name] = file.read()
-                    todo += python_env.included(name, found[name]) if not name.endswith((".lock", ".toml")) else []
+        code = self.shelf.path(release, "code")
+        try:
+            found = python_env.gather(self.app["python"], lambda name, limit: source.text_inside(code, self.in_code(name), limit))
+        except ValueError as error:
+            raise host.PhaseError(f"{record['version']}: {error}") from error
         missing = [name for name in self.app["python"]["requirements"] if name not in found]
         if missing or not python_env.inputs(self.app["python"], found):
             raise host.PhaseError(f"{record['version']} has no {', '.join(missing) or 'uv.lock and no requirements.txt'}: "
@@ -160,7 +159,7 @@ class Systemd(Runtime):
         files = self.python_files(release, record)
         key = python_env.key(self.app["python"], record["python"], files)
         venv = f"{real.app['root']}/venvs/{key}"
-        there = os.path.exists(f"{venv}/.complete")
+        there = contained.is_file(f"{venv}.complete")
         if not there:
             venv = f"{self.app['root']}/venvs/{key}"
             self.build_venv(release, venv, files)
@@ -169,28 +168,39 @@ class Systemd(Runtime):
 
     def build_others(self, release: str) -> None:
         """Run the app's build commands in its code, and take what the edge serves of it."""
-        folder = processes.code_folder(self.app, release)
+        code, folder = self.shelf.path(release, "code"), processes.code_folder(self.app, release)
         for number, command in enumerate(self.app["build"]):
-            env = {"HOME": f"{self.app['root']}/cache", "NEXT_TELEMETRY_DISABLED": "1", "CI": "1",
-                   **{key: env_file.text(value) for key, value in {**self.app["env"], **command["env"]}.items()}}
-            argv = host.one_off_argv(self.app, self.build_properties(release), ["/bin/sh", "-ec", command["command"]],
-                                     units.helper(self.app, "command", str(number), release), command["timeout"],
-                                     "/".join(part for part in (folder, command["folder"]) if part), env)
-            done = host.run(argv, check=False, timeout=command["timeout"] + 60)
-            if done.returncode:
-                raise host.PhaseError(f"`{command['command']}` ended with {done.returncode}", done.stdout + done.stderr, lines=host.BUILD_LINES)
-        for frontend in self.app["frontends"]:
-            made = f"{folder}/{frontend['folder']}"
-            if not os.path.isdir(made):
-                raise host.PhaseError(f"frontends[{frontend['name']}]: the build made no folder {frontend['folder']}: see build in the app model")
-            target = self.shelf.path(release, "frontends", frontend["name"])
-            host.run(["cp", "-r", "--no-preserve=mode", "--", f"{made}/.", target])
-            host.open_to_edge(target, self.app["edge_group"])
+            secrets = {name: self.secrets[name] for name in command.get("secrets", [])}
+            env = {"CI": "1", "NEXT_TELEMETRY_DISABLED": "1", **{key: env_file.text(value) for key, value in {**self.app["env"], **command["env"]}.items()}}
+            self.build_command(release, f"command-{number}", ["/bin/sh", "-ec", command["command"]], f"`{command['command']}`", {**env, **secrets},
+                               [code], "/".join(part for part in (folder, command["folder"]) if part), command["timeout"])
+        if self.app["frontends"]:
+            frontends = [{"what": f"frontends[{frontend['name']}]", "source": self.in_code(frontend["folder"]),
+                          "target": self.shelf.path(release, "frontends", frontend["name"])} for frontend in self.app["frontends"]]
+            release_tree.publish(self.app, release, {"do": "copy", "tree": code, "folders": frontends}, [code],
+                                 [frontend["target"] for frontend in frontends], self.neighbours)
 
-    def build_properties(self, release: str) -> list[str]:
-        """Return the sandbox of a build: it may compile, fetch by any protocol and need memory that is writable and executable."""
-        writable = [f"{self.app['root']}/venvs", f"{self.app['root']}/cache", self.shelf.path(release)]
-        return ["NoNewPrivileges=yes", "ProtectSystem=strict", "ProtectHome=yes", "PrivateTmp=yes", "ReadWritePaths=" + " ".join(writable)]
+    def build_command(self, release: str, verb: str, command: list[str], shown: str, env: dict, writable: list[str], folder: str, timeout: int) -> None:
+        """Run one command of a build with an empty HOME and a cache; raise PhaseError with its log when it fails."""
+        cache, home = sandbox.leaf(f"{self.app['root']}/cache/build", self.app["user"]), self.home()
+        known = {"HOME": home, "XDG_CACHE_HOME": cache, "npm_config_cache": f"{cache}/npm", "UV_CACHE_DIR": f"{cache}/uv", "PIP_CACHE_DIR": f"{cache}/pip"}
+        unit = self.build_unit(verb, release, folder, timeout, [*writable, cache, home])
+        try:
+            done = sandbox.run(unit, command, {**known, **env})
+        finally:
+            contained.remove(home)
+        if done.returncode:
+            raise host.PhaseError(f"{shown} ended with {done.returncode}", done.stdout + done.stderr, lines=host.BUILD_LINES)
+
+    def build_unit(self, verb: str, release: str, folder: str, timeout: int, writable: list[str]) -> sandbox.Unit:
+        """Return the unit of a step of the build."""
+        return release_tree.unit(self.app, verb, release, folder, writable, self.neighbours, timeout)
+
+    def home(self) -> str:
+        """Make an empty home for one command of a build and return its path."""
+        path = f"{self.app['root']}/cache/home"
+        contained.remove(path)
+        return sandbox.leaf(path, self.app["user"])
 
     def copy(self, target: str, release: str, record: dict) -> dict:
         """Copy a kept release under the new id; files are linked, not written again. Return what the record has to hold."""
@@ -239,24 +249,26 @@ class Systemd(Runtime):
         return processes.manage_script(argv, {}, f"sudo {self.app['root']}/live/bin/manage")
 
     def build_venv(self, release: str, venv: str, files: dict) -> bool:
-        """Build the venv unless it is there already; return True when it was built. Never as root.
+        """Build the venv unless it is there already; return True when it was built. It is the app's user who builds, and root who owns it then.
 
-        It is built under its final name, since its scripts hold that; the mark of completeness is written last.
+        It is built under its final name, since its scripts hold that; the mark that it is whole lies beside it, where no build writes, and comes last.
         """
-        if os.path.exists(f"{venv}/.complete"):
+        if contained.is_file(f"{venv}.complete"):
             return False
-        host.remove(venv)
-        commands, env = python_env.build_commands(self.app["python"], venv, files, f"{self.app['root']}/cache")
-        folder = processes.code_folder(self.app, release)
-        for number, command in enumerate(commands):
-            name = units.helper(self.app, "build", str(number), release)
-            argv = host.one_off_argv(self.app, self.build_properties(release), command, name, 1800, folder, env)
-            done = host.run(argv, check=False, timeout=1900)
-            if done.returncode:
-                host.remove(venv)
-                raise host.PhaseError(f"`{' '.join(os.path.basename(word) for word in command[:3])}` ended with {done.returncode}",
-                                      done.stderr or done.stdout, lines=host.BUILD_LINES)
-        host.write(f"{venv}/.complete", release + "\n")
+        contained.remove(venv)
+        uid, gid = host.ids(self.app["user"])
+        contained.folder(venv, 0o750, uid, gid)
+        commands, env = python_env.build_commands(self.app["python"], venv, files)
+        code, folder = self.shelf.path(release, "code"), processes.code_folder(self.app, release)
+        try:
+            for number, command in enumerate(commands):
+                shown = f"`{' '.join(os.path.basename(word) for word in command[:3])}`"
+                self.build_command(release, f"venv-{number}", command, shown, env, [code, venv], folder, 1800)
+            contained.seal(venv, {uid}, gid)
+        except BaseException:
+            contained.remove(venv)
+            raise
+        contained.write(f"{venv}.complete", release + "\n")
         return True
 
     # Commands of the app
@@ -290,7 +302,8 @@ class Systemd(Runtime):
         env = {"PATH": f"{venv}/bin:/usr/local/bin:/usr/bin:/bin", "PYTHONPATH": processes.code_folder(self.app, release), "RELEASE": release, "HOME": "/tmp",
                # A migration that waits for a lock makes every request behind it wait too: rather fail and leave all serving.
                "PGOPTIONS": "-c lock_timeout=10s"}
-        return host.one_off_argv(self.app, units.sandbox(self.app, [self.shelf.path(release)]), command, units.helper(self.app, name, release), timeout,
+        properties = units.journal(self.app) + units.sandbox(self.app, [self.shelf.path(release)])
+        return host.one_off_argv(self.app, properties, command, units.helper(self.app, name, release), timeout,
                                  processes.code_folder(self.app, release), env, self.env_files(release))
 
     def env_files(self, release: str) -> list[str]:
@@ -318,7 +331,7 @@ class Systemd(Runtime):
     def log(self, release: str, process: dict, since: float) -> tuple[str, str]:
         """Return the last lines of a process's log, and the command that shows more."""
         unit = f"{processes.unit_name(self.app, process, 1)}@{release}.service"
-        return host.journal(unit, since), f"journalctl -u {unit} --no-pager"
+        return host.journal(unit, since), f"{host.JOURNAL} -u {unit} --no-pager"
 
     def dead(self, wanted: list[str], since: float) -> str:
         """Return which of the units has died since it was started, and how; empty while all live. Its log is in the error."""
@@ -329,7 +342,7 @@ class Systemd(Runtime):
             if ended or unit.get("ActiveState") == "failed" or unit.get("SubState") == "auto-restart" or unit.get("NRestarts", "0") != "0":
                 name = unit.get("Id", "")
                 raise host.PhaseError(f"{name.removesuffix('.service')} died at its start ({unit.get('Result')}, status {unit.get('ExecMainStatus')})",
-                                      host.journal(name, since), f"journalctl -u {name} --no-pager")
+                                      host.journal(name, since), f"{host.JOURNAL} -u {name} --no-pager")
         return ""
 
     def stop(self, release: str, wanted: list[str] | None = None, wait: bool = True) -> None:

@@ -52,7 +52,8 @@ def render(*sites, release="trixie", **variables):
     role = {}
     for path in ("defaults", "vars"):
         role.update(loader.load_from_file(str(ROLE / path / "main.yml"), trusted_as_template=True))
-    known = {**role, **facts, "nginx_sites": list(sites), **variables}
+    pins = {"images": {role["nginx_container_image"]: "nginx@sha256:" + "0" * 64}}
+    known = {**role, **facts, "nginx_sites": list(sites), "__nginx_pins": pins, **variables}
     tasks = loader.load_from_file(str(ROLE / "tasks" / "configuration.yml"), trusted_as_template=True)
     task = next(task["quayside.django.nginx_config"] for task in tasks if "quayside.django.nginx_config" in task)
     templar = Templar(loader, variables=known)
