@@ -34,7 +34,7 @@ def hand_over(apps: list[dict]) -> None:
         join(engine, NETWORK, edges.running(engine, SERVICE), [])
         join(engine, NETWORK, nginx, ["nginx"])
         for app in apps:
-            join(engine, app["network"], nginx, [])
+            join(engine, app["edge_network"], nginx, [])
         argv = ["nginx", "-s", "reload", "-c", f"{edges.NginxContainer.folder}/nginx.conf"]
         made = engine.post(f"/containers/{nginx}/exec", {"Cmd": argv, "AttachStdout": True, "AttachStderr": True, "Tty": True})
         engine.post(f"/exec/{made['Id']}/start", {"Detach": False, "Tty": True})
