@@ -428,6 +428,7 @@ CHECKS = {
     "allow[].path": route, "allow[].addresses[]": addresses, "allow[].users": users, "limits[].path": route, "limits[].exempt[]": route,
     "container.user": pattern(USER_OF_CONTAINER, "no uid:gid such as 1000:1000, and never root (0)"), "container.writable[]": container_path,
     "container.volumes[]": volume, "sandbox.writable[]": host_folder, "sandbox.relax[]": directive,
+    "outbound.private[]": addresses,
 }
 # Fields that are never left out: an empty text is wrong there. Items of lists always are looked at.
 REQUIRED = ("name", "root", "settings", "images[].name", "build[].command", "frontends[].name", "frontends[].folder", "folders[].name", "limits[].path",

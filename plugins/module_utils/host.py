@@ -14,6 +14,7 @@ write, text, folder, link, remove, sync_folder = (contained.write, contained.tex
 
 LOCALE = {"LC_ALL": "C.UTF-8", "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
 LOG_LINES = 15
+JOURNAL = "journalctl --namespace='*'"  # that of the host, and those of the apps
 BUILD_LINES = 40  # the cause stands above the stack of whoever ran it
 
 
@@ -50,7 +51,7 @@ def systemctl(*words: str, check: bool = True, timeout: float | None = 120) -> s
 
 def journal(unit: str, since: float, lines: int = LOG_LINES) -> str:
     """Return the last lines that a unit logged since a time (seconds of the epoch)."""
-    done = run(["journalctl", "-u", unit, "--since", f"@{since:.0f}", "-n", str(lines), "-o", "cat", "--no-pager"], check=False)
+    done = run(["journalctl", "--namespace=*", "-u", unit, "--since", f"@{since:.0f}", "-n", str(lines), "-o", "cat", "--no-pager"], check=False)
     return done.stdout
 
 

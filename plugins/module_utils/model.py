@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from urllib.parse import quote
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible_collections.quayside.django.plugins.module_utils import env_file, fields, processes, python_env
+from ansible_collections.quayside.django.plugins.module_utils import env_file, fields, outbound, processes, python_env, request_paths
 
 EDGE_GROUP = 33  # www-data, the same number on every Debian and Ubuntu
 SECRET_LENGTH = 8
@@ -60,6 +60,9 @@ PROCESS = {
         "20 for a single process."]},
     "route": {"type": "str", "description": "Path at the edge that it serves. Default: C(/) for the process C(web)."},
     "routes": {"type": "list", "elements": "str", "default": [], "description": "More paths that it serves (C(/admin/), C(/healthz))."},
+    "data": {"type": "bool", "description": [
+        "With C(runtime: compose): whether it reaches the app's database and cache, by the network of the data and by their sockets. "
+        "Default: true for processes of the first image, false for those of another one."]},
     "secrets": {"type": "list", "elements": "str", "default": [], "description": [
         "With C(runtime: compose), for a process of another image than the first: names of secrets that it gets. Processes of the first get all."]},
     "websocket": {"type": "bool", "default": False, "description": "Pass websockets on this route, with an hour between two messages."},
@@ -156,10 +159,11 @@ SPEC = {
         "How its processes run: C(systemd), a venv and units; C(compose), containers (docs/runtime-compose.md)."]},
     "edge": {"type": "str", "default": "nginx", "choices": ["nginx", "nginx_container", "traefik", "none"], "description": [
         "What takes its requests from the world: nginx on the host, or, for containers, nginx or Traefik in one (docs/edges.md)."]},
-    "network": {"type": "str", "description": "With C(runtime: compose): name of the app's Docker network. Default: the name."},
     "root": {"type": "str", "description": [
         "Folder of the app on the host, below /opt, /srv, /var/www, /mnt, /media, /data or C(/var/lib/<name>). Default: C(/opt/<name>)."]},
     "user": {"type": "str", "description": "Unix user and group of its own that own and run it. Default: the name."},
+    "network": {"type": "str", "description": [
+        "With C(runtime: compose): name of the Docker network of its data. Default: the name. In a second one, C(edge-<name>), the edge reaches it."]},
     "domains": {"type": "list", "elements": "str", "default": [], "description": [
         "Names (or addresses) under which it is served. The first is the one that health checks use."]},
     "canonical": {"type": "str", "default": "", "description": "The domain that all others redirect to. Empty: all are served."},
@@ -311,6 +315,11 @@ SPEC = {
         "retries": {"type": "int", "default": 3, "description": "Failures in a row after which a container is unhealthy."},
         "start_period": {"type": "int", "default": 5, "description": "Seconds after its start in which failures do not count."},
     }, "With C(runtime: compose): how its containers run."),
+    "outbound": sub({
+        "private": {"type": "list", "elements": "str", "default": [], "description": [
+            "Networks and addresses that its processes may reach (C(10.0.0.0/8), C(10.0.0.5), C(fd00::/8)). Default: none."]},
+    }, "Private networks, link-local addresses and the provider's metadata service (169.254.169.254) are closed to its processes and containers. "
+       "Its own database and cache, the host's resolver and the internet are open (docs/docker.md)."),
     "keep": {"type": "int", "default": 5, "description": "Releases to keep for a rollback, the live one included; at least 2."},
     "disk": {"type": "int", "default": 300, "description": "MiB that must be free under the root before a release is made."},
     "sandbox": sub({
@@ -423,6 +432,7 @@ def derive(app: dict) -> dict:
     if app["source"]["version"] is None:
         app["source"]["version"] = "main" if app["source"]["repo"] else "" if app["source"]["folder"] else "latest"
     app["network"] = app["network"] or name
+    app["edge_network"], app["build_network"] = f"edge-{name}", f"build-{name}"
     app["domains"], app["canonical"] = [domain.lower() for domain in app["domains"]], app["canonical"].lower()
     package = app["settings"].split(".")[0]
     if app["runtime"] == "compose":
@@ -441,6 +451,8 @@ def derive(app: dict) -> dict:
     if app["tls"]["staging"]:
         app["tls"]["server"] = LETS_ENCRYPT_STAGING
     app["certificates"] = certificates(app)
+    app["outbound"]["hosts"] = outbound.hosts({**{name: value for process in app["processes"] for name, value in process["env"].items()}, **app["env"],
+                                               **{name: value for name, value in app["secrets"].items() if name not in unseen(app)}})
     app["url"] = f"{app['scheme']}://{app['canonical'] or app['domains'][0]}/" if app["domains"] else ""
     app["secrets"] = {key: value if isinstance(value, (dict, list)) else env_file.text(value) for key, value in app["secrets"].items()}
     return app
@@ -474,6 +486,7 @@ def process_defaults(app: dict, process: dict) -> dict:
     if compose:
         process["image"] = process["image"] or app["images"][0]["name"]
         process["port"] = process["port"] or (CONTAINER_PORT if process["tcp"] else 0)
+        process["data"] = process["image"] == app["images"][0]["name"] if process["data"] is None else process["data"]
     if process["single"] is None:
         process["single"] = what == "beat"
     if process["drain"] is None:
@@ -506,6 +519,7 @@ def inspect(app: dict) -> list[str]:
     found += inspect_processes(app)
     found += inspect_edge(app)
     found += inspect_env(app)
+    found += outbound.inspect(app)
     return found
 
 
@@ -543,6 +557,8 @@ def inspect_source(app: dict) -> list[str]:
     for place in [f"processes[{process['name']}]" for process in app["processes"] if process["image"] not in names] + \
                  [f"frontends[{frontend['name']}]" for frontend in app["frontends"] if frontend["image"] not in names]:
         found.append(f"{place}.image: there is no such image; there are {', '.join(names)}")
+    if app["network"] in (app["edge_network"], app["build_network"]):
+        found.append(f"network: {app['network']} is the network in which the edge reaches this app, or its builds: take another name for that of its data")
     if app["build"]:
         found.append("build: is for runtime: systemd; with compose the Dockerfile builds")
     return found
@@ -591,6 +607,9 @@ def inspect_doors(app: dict) -> list[str]:
         found.append("tls.hsts: preload needs subdomains: true and a max_age of at least 31536000, or the browsers' list refuses the name")
     if app["tls"]["http3"] and app["tls"]["mode"] == "none":
         found.append("tls.http3: HTTP/3 is always encrypted, and tls.mode is none")
+    for field in ("limits", "allow"):
+        found += [f"{field}[{number}].path: {entry['path']!r} is too long for nginx to find it in every spelling: at most some 80 characters and 8 slashes"
+                  for number, entry in enumerate(app[field]) if request_paths.too_long(entry["path"])]
     for number, limit in enumerate(app["limits"]):
         if limit["rate"] < 1 or limit["burst"] < 0:
             found.append(f"limits[{number}]: rate is at least 1 a second and burst at least 0")
@@ -741,7 +760,7 @@ def collisions(apps: list[dict]) -> list[str]:
             claims.append(("Redis port", app["cache"]["port"]))
         claims += [("port (listen)", process["listen"]) for process in app["processes"] if process["listen"]]
         if app["runtime"] == "compose":
-            claims.append(("network", app["network"]))
+            claims += [("network", app[field]) for field in ("network", "edge_network", "build_network")]
         if app["tls"]["mode"] == "acme":
             claims += [("certificate", one["name"]) for one in app["certificates"]]
         for claim in claims:
@@ -913,7 +932,8 @@ def redis_url(app: dict, number: int, celery: bool) -> str:
     """Return the URL of one database of the app's Redis; celery writes that of a socket in its own way."""
     if app["cache"]["engine"] == "container":
         password = app["secrets"].get("REDIS_PASSWORD", "")
-        return f"redis://{':' + quote(password, safe='') + '@' if password else ''}redis:6379/{number}"
+        # With the name of the user: a Redis that takes no password yet accepts a login only in this form (Redis 6, AUTH).
+        return f"redis://{'default:' + quote(password, safe='') + '@' if password else ''}redis:6379/{number}"
     if app["cache"]["port"]:
         return f"redis://:{quote(app['secrets'].get('REDIS_PASSWORD', ''), safe='')}@127.0.0.1:{app['cache']['port']}/{number}"
     socket = f"/run/redis-{app['name']}/redis.sock"
@@ -972,7 +992,7 @@ def site(app: dict) -> dict:
     media = {"url": app["media"]["url"], "folder": f"{app['root']}/shared/media", "max_age": app["media"]["max_age"]}
     return {
         "name": app["name"], "domains": app["domains"], "canonical": app["canonical"], "tls": app["tls"], "certificates": app["certificates"],
-        "root": app["root"], "live": live, "host": app["health"]["host"], "scheme": app["scheme"], "network": app["network"],
+        "root": app["root"], "live": live, "host": app["health"]["host"], "scheme": app["scheme"], "network": app["edge_network"],
         # The brackets make a pattern of it, which may match nothing: there is no such file before the first release.
         "addresses": f"{live}/edge/upstreams[.]conf",
         "upstreams": [upstream(app, process) for process in app["processes"] if process["routes"] or process["listen"]],
@@ -1031,7 +1051,8 @@ def identity(app: dict) -> dict:
             "manage": app["manage"], "static": app["static"]["root"], "media": app["media"]["root"], "folders": app["folders"],
             "frontends": app["frontends"]}
     if app["runtime"] == "compose":
-        return dict(same, runtime="compose", images=app["images"], container=app["container"], network=app["network"], edge=app["edge"])
+        return dict(same, runtime="compose", images=app["images"], container=app["container"], network=app["network"], edge_network=app["edge_network"],
+                    edge=app["edge"])
     return dict(same, python=app["python"], build=app["build"])
 
 

@@ -16,7 +16,9 @@ COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
 # GitHub's runner trims a line before it looks for ::command::, and looks for ##[command] anywhere in it, as Azure's does for ##vso[
 # (actions/runner, ActionCommand.cs). TeamCity: ##teamcity[
 ANYWHERE = re.compile(r"##(?=[A-Za-z0-9_.-]*\[)")
-COMMAND = re.compile(r"^\s*::[^\n]*?::")
+AT_START = re.compile(r"^(\s*)::(?=[^\n]*::)")
+# Ansible's YAML breaks long lines at spaces, so that what stands behind one may begin a line.
+AT_SPACE = re.compile(r"(?<=\s)::(?=[A-Za-z][A-Za-z0-9_-]*(?:\s[^\n]*)?::)")
 # What Ansible's own callback begins a line with, and the line of a host in its recap.
 ANSIBLE = re.compile(
     r"^\s*(?:(?:PLAY|TASK|HANDLER|RUNNING HANDLER|PLAY RECAP|NO MORE HOSTS LEFT|NO HOSTS MATCHED|STATS|META)(?:\b[^\n]*)?(?:\[|\*{2,}|\Z)"
@@ -30,7 +32,8 @@ def clean(value):
     """Return a text, or any JSON with all texts in it, that steers no terminal and no CI runner. What is harmless is returned as it is.
 
     Colours go, other control characters, marks that hide or reorder signs and halves of surrogates are shown as their escapes, a carriage return
-    ends a line. A line that a runner would take for a command, or a reader for Ansible's own, is quoted with a bar. Twice is the same as once.
+    ends a line. What a runner would take for a command gets a space, and a line that a reader would take for Ansible's own a bar. Twice is the same
+    as once.
     """
     if isinstance(value, str):
         return _text(value)
@@ -53,8 +56,8 @@ def _text(value: str) -> str:
 
 def _line(line: str) -> str:
     """Return a line that is no command."""
-    line = ANYWHERE.sub("# #", line)
-    return QUOTE + line if COMMAND.match(line) or ANSIBLE.match(line) else line
+    line = AT_SPACE.sub(": :", AT_START.sub(r"\1: :", ANYWHERE.sub("# #", line)))
+    return QUOTE + line if ANSIBLE.match(line) else line
 
 
 def _steers(sign: str) -> bool:

@@ -11,6 +11,7 @@ from ansible_collections.quayside.django.plugins.module_utils import (
     compose_project,
     container_units,
     docker_engine,
+    docker_network,
     edges,
     env_file,
     host,
@@ -52,6 +53,8 @@ class Compose(Runtime):
     def install(self) -> list[str]:
         """Write the units that start the app at boot and after a kill, and that prune its images; return what changed."""
         host.folder(f"{self.app['root']}/lib", 0o755)
+        for name in container_units.journal_files(self.app):
+            host.folder(f"{UNITS}/{name.rpartition('/')[0]}", 0o755)
         changed = [path for path, text in self.files().items() if host.write(path, text)]
         former = self.former()
         if former:
@@ -60,6 +63,9 @@ class Compose(Runtime):
                 host.remove(path)
         if former or any(path.startswith(UNITS) for path in changed):
             host.systemctl("daemon-reload")
+            # Docker starts containers by itself at boot, and none without the socket that it logs to.
+            host.systemctl("add-wants", "sockets.target", container_units.journal_socket(self.app))
+            host.systemctl("start", container_units.journal_socket(self.app))
         if former and host.systemctl("is-active", "--quiet", "--", f"{self.app['name']}.service", check=False).returncode == 0:
             host.systemctl("start", "--", *container_units.timers(self.app))
         return changed + former
@@ -96,13 +102,10 @@ class Compose(Runtime):
         return {**found, "images": images}
 
     def check(self, record: dict) -> None:
-        """Refuse what cannot run here: the network of the app is not there."""
-        try:
-            self.engine.get(f"/networks/{self.app['network']}")
-        except EngineError as error:
-            if error.status == 404:
-                raise host.PhaseError(f"there is no Docker network {self.app['network']}: run playbooks/site.yml for this host first") from error
-            raise
+        """Refuse what cannot run here: a network of the app is not there."""
+        missing = docker_network.missing(self.app, self.engine)
+        if missing:
+            raise host.PhaseError(f"there is no Docker network {missing[0]}: run playbooks/site.yml for this host first")
 
     def disks(self) -> list[str]:
         """Return the folders that a release grows."""
@@ -256,7 +259,8 @@ class Compose(Runtime):
         if process["socket"]:
             return {"socket": self.own_socket(self.shelf.path(release, "run", f"{process['name']}.sock"))}
         name = compose_project.containers(self.app, release, [process])[0]
-        network = self.known(name).get("NetworkSettings", {}).get("Networks", {}).get(self.app["network"], {})
+        joined = self.known(name).get("NetworkSettings", {}).get("Networks", {})
+        network = joined.get(self.app["edge_network"]) or joined.get(self.app["network"]) or {}
         if not network.get("IPAddress"):
             raise host.PhaseError(f"the container {name} has no address: it does not run", *self.log(release, process, 0))
         return {"url": f"http://{network['IPAddress']}:{process['port']}"}
@@ -321,6 +325,7 @@ class Compose(Runtime):
         wanted = self.shelf.units(release)
         if any(not self.known(name) for name in wanted):
             host.run(self.compose(release, "up", "--no-start", "--no-deps", "--no-build", "--no-recreate"), check=False)
+            docker_network.join(self.app, self.engine)
         for name in wanted:
             with contextlib.suppress(EngineError):
                 self.engine.post(f"/containers/{name}/start")

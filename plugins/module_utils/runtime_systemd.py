@@ -330,7 +330,7 @@ class Systemd(Runtime):
     def log(self, release: str, process: dict, since: float) -> tuple[str, str]:
         """Return the last lines of a process's log, and the command that shows more."""
         unit = f"{processes.unit_name(self.app, process, 1)}@{release}.service"
-        return host.journal(unit, since), f"journalctl -u {unit} --no-pager"
+        return host.journal(unit, since), f"{host.JOURNAL} -u {unit} --no-pager"
 
     def dead(self, wanted: list[str], since: float) -> str:
         """Return which of the units has died since it was started, and how; empty while all live. Its log is in the error."""
@@ -341,7 +341,7 @@ class Systemd(Runtime):
             if ended or unit.get("ActiveState") == "failed" or unit.get("SubState") == "auto-restart" or unit.get("NRestarts", "0") != "0":
                 name = unit.get("Id", "")
                 raise host.PhaseError(f"{name.removesuffix('.service')} died at its start ({unit.get('Result')}, status {unit.get('ExecMainStatus')})",
-                                      host.journal(name, since), f"journalctl -u {name} --no-pager")
+                                      host.journal(name, since), f"{host.JOURNAL} -u {name} --no-pager")
         return ""
 
     def stop(self, release: str, wanted: list[str] | None = None, wait: bool = True) -> None:

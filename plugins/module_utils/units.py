@@ -9,7 +9,7 @@ import os
 import re
 import shlex
 
-from ansible_collections.quayside.django.plugins.module_utils import model, processes
+from ansible_collections.quayside.django.plugins.module_utils import model, outbound, processes
 
 
 def mark(app: dict) -> str:
@@ -69,10 +69,29 @@ def sandbox(app: dict, writable: list[str], command: str = "") -> list[str]:
     relax = set(app["sandbox"]["relax"])
     if command and shlex.split(command)[0].rsplit("/", 1)[-1] in COMPILES:
         relax.add("MemoryDenyWriteExecute")
-    lines = [f"{name}={value}" for name, value in SANDBOX if name not in relax]
+    lines = [f"{name}={value}" for name, value in SANDBOX if name not in relax] + outbound_directives(app)
     # shared/ is root's: what can be written there are the leaves. In check mode nothing may change, but SQLite writes beside its file to read it.
     shared = app["shared"] if not app.get("rehearsal") else os.path.dirname(model.sqlite_path(app)) if app["database"]["engine"] == "sqlite" else ""
     return lines + ["ReadWritePaths=" + " ".join([shared] * bool(shared) + writable + app["sandbox"]["writable"])]
+
+
+def outbound_directives(app: dict) -> list[str]:
+    """Return the directives that close private networks and the provider's metadata service to a command of the app."""
+    return outbound.directives(app)
+
+
+def journal(app: dict) -> list[str]:
+    """Return the directives by which all that an app says goes into a journal of its own, where it pushes out nobody's lines but its own.
+
+    A limit of rate would not do: it counts lines, and one may have megabytes. ``journalctl --namespace='*'`` reads all journals.
+    """
+    return [f"LogNamespace={app['name']}"]
+
+
+def journal_limits(size: str, days: int, keep_free: str) -> str:
+    """Return the settings of the journal of one app: the most that it takes and leaves of the disk, as journald writes sizes, and how long it is kept."""
+    return ("# Written by quayside.django.\n[Journal]\nStorage=persistent\nCompress=yes\n"
+            f"SystemMaxUse={size}\nSystemKeepFree={keep_free}\nMaxRetentionSec={days}day\n")
 
 
 def template(app: dict, process: dict, copy: int) -> str:
@@ -89,7 +108,7 @@ def template(app: dict, process: dict, copy: int) -> str:
         f"ExecStart={release}/bin/{process['name']} {copy}",
         # mixed: only the main process is told to stop, so that celery's children finish their tasks.
         "KillMode=mixed", f"TimeoutStopSec={process['drain'] + 5}", "Restart=always", "RestartSec=1",
-        f"SyslogIdentifier={app['name']}-{process['name']}", f"Slice={slice_name(app)}", *limits,
+        f"SyslogIdentifier={app['name']}-{process['name']}", f"Slice={slice_name(app)}", *limits, *journal(app),
         *sandbox(app, [f"{release}/run"], process["command"]),
     ]
     return "\n".join([

@@ -42,9 +42,15 @@ moved:
   type: list
   elements: str
   returned: success
-network:
-  description: Name of the Docker network that was made; empty when none was.
-  type: str
+networks:
+  description: Names of the Docker networks that were made.
+  type: list
+  elements: str
+  returned: success
+joined:
+  description: Names of running containers that were put into the network of the edge, since their release was made before there was one.
+  type: list
+  elements: str
   returned: success
 units:
   description: Names of the unit files that were written, and the path of the rotation's file when that was.
@@ -55,7 +61,7 @@ units:
 
 import pwd
 
-from ansible_collections.quayside.django.plugins.module_utils import docker_network, host, layout, releases
+from ansible_collections.quayside.django.plugins.module_utils import docker_network, host, layout, outbound, releases
 from ansible_collections.quayside.django.plugins.module_utils.deploy import RUNTIMES
 from ansible_collections.quayside.django.plugins.module_utils.docker_engine import EngineError
 from ansible_collections.quayside.django.plugins.module_utils.printed import AnsibleModule
@@ -74,6 +80,9 @@ def main() -> None:
         if not module.check_mode:
             module.fail_json(msg=f"the user {app['user']} of the app {app['name']} does not exist: the role quayside.django.app makes it")
         uid = gid = -1
+    unreachable = outbound.unreachable(app)
+    if unreachable:
+        module.fail_json(msg=". ".join(unreachable))
     wanted = layout.folders(app, uid, gid)
     folders, units = layout.outdated_folders(wanted), runtime.outdated()
     move = layout.Move(app, uid, gid, runtime.manage_text, module.check_mode)
@@ -84,15 +93,14 @@ def main() -> None:
     diff = [{"before_header": path, "after_header": path, "before": "", "after": f"folder with mode {wanted[path][0]:o}\n"} for path in folders]
     diff += [{"before_header": name, "after_header": name, "before": before, "after": after} for name, (before, after) in units.items()]
     try:
-        network = app["runtime"] == "compose" and not docker_network.there(app["network"])
+        networks = docker_network.missing(app) if app["runtime"] == "compose" else []
+        joined = list(docker_network.strays(app)) if app["runtime"] == "compose" else []
     except EngineError as error:
         if not module.check_mode:
             module.fail_json(msg=error.message)
-        network = True  # site.yml would install the engine first
-    if network:
-        diff.append({"before_header": app["network"], "after_header": app["network"], "before": "", "after": f"Docker network {app['network']}\n"})
-    if network and not module.check_mode:
-        docker_network.make(app["network"], app["name"])
+        networks, joined = docker_network.names(app), []  # site.yml would install the engine first
+    diff += [{"before_header": name, "after_header": name, "before": "", "after": f"Docker network {name}\n"} for name in networks]
+    diff += [{"before_header": name, "after_header": name, "before": "", "after": f"also in the network {app['edge_network']}\n"} for name in joined]
     try:
         if uid >= 0:
             move.run()
@@ -102,6 +110,10 @@ def main() -> None:
     except (OSError, host.PhaseError) as error:
         module.fail_json(msg=f"app {app['name']}: {f'{error.strerror}: {error.filename}' if isinstance(error, OSError) else error}", moved=move.moved)
     if not module.check_mode:
+        for name in networks:
+            docker_network.make(app, name)
+        if joined:
+            docker_network.join(app)
         if rotation in units:
             host.write(rotation, rotated)
         if units:
@@ -111,8 +123,8 @@ def main() -> None:
     for line in move.left:
         module.warn(line)
     diff += [{"before_header": line, "after_header": line, "before": "", "after": "moved\n"} for line in move.moved]
-    module.exit_json(changed=bool(folders or units or network or move.moved), moved=move.moved, network=app["network"] if network else "", folders=folders,
-                     units=sorted(units), diff=diff)
+    module.exit_json(changed=bool(folders or units or networks or joined or move.moved), moved=move.moved, networks=networks, joined=joined,
+                     folders=folders, units=sorted(units), diff=diff)
 
 
 if __name__ == "__main__":

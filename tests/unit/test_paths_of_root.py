@@ -32,6 +32,9 @@ FILES = {
     "module_utils/lock.py": "opens the lock, which lies in the app's root, a folder of root's",
     "module_utils/releases.py": "opens the ledger and the records, which lie in folders of root's",
     "module_utils/static_files.py": "removes empty folders of the pool by descriptor",
+    "module_utils/foreign.py": "looks for the sockets of PostgreSQL in /run",
+    "module_utils/image_archive.py": "opens an archive that was sent to a folder of root's, by O_NOFOLLOW, and reads it by that descriptor alone",
+    "module_utils/ports.py": "opens its lock in /etc/quayside",
     "module_utils/image_prune.py": "reads the records of releases, which lie in folders of root's",
 }
 OUTSIDE = {  # /etc, /run, /var and folders of its own in /tmp

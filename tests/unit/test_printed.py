@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from ansible_collections.quayside.django.plugins.module_utils import printed
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,11 +32,13 @@ TABLE = [
     ("\u202egpj.exe", "\\u202egpj.exe"), ("\u2066a\u2069", "\\u2066a\\u2069"), ("a\u200bb\u2060c\ufeffd", "a\\u200bb\\u2060c\\ufeffd"),
     ("\u200e\u200f\u061c\u00ad", "\\u200e\\u200f\\u061c\\xad"), ("\U000e0041", "\\U000e0041"), ("\udce9", "\\udce9"),
     # CI runners
-    ("::add-mask::x", "| ::add-mask::x"), ("  ::error file=a::x", "|   ::error file=a::x"), ("ok\n\t::set-env name=PATH::x", "ok\n| \t::set-env name=PATH::x"),
-    ("::stop-commands::x\n::x::", "| ::stop-commands::x\n| ::x::"), ("\u00a0::warning::x", "| \u00a0::warning::x"), ("a\r::debug::b", "a\n| ::debug::b"),
+    ("::add-mask::x", ": :add-mask::x"), ("  ::error file=a::x", "  : :error file=a::x"), ("ok\n\t::set-env name=PATH::x", "ok\n\t: :set-env name=PATH::x"),
+    ("::stop-commands::x\n::123::", ": :stop-commands::x\n: :123::"), ("\u00a0::warning::x", "\u00a0: :warning::x"), ("a\r::debug::b", "a\n: :debug::b"),
+    ("a ::add-mask::b ::error line=1::c", "a : :add-mask::b : :error line=1::c"), (":::add-mask::b", ": : :add-mask::b"),
+    ("from ::ffff:10.0.0.1 to ::1", "from ::ffff:10.0.0.1 to ::1"),
     ("##[command]x", "# #[command]x"), ("a ##vso[task.setvariable variable=A]b", "a # #vso[task.setvariable variable=A]b"),
     ("##teamcity[buildStop]", "# #teamcity[buildStop]"), ("####[x]", "### #[x]"), ("section_start:1:a\r\x1b[0Kb", "section_start:1:a\n\\x1b[0Kb"),
-    ("\x1b[0m::add-mask::x", "| ::add-mask::x"),
+    ("\x1b[0m::add-mask::x", ": :add-mask::x"),
     # Ansible's own lines
     ("PLAY RECAP *********", "| PLAY RECAP *********"), ("PLAY RECAP", "| PLAY RECAP"), ("TASK [Deploy] ***", "| TASK [Deploy] ***"),
     ("x\nweb1   : ok=3    changed=0    unreachable=0    failed=0", "x\n| web1   : ok=3    changed=0    unreachable=0    failed=0"),
@@ -61,6 +64,17 @@ def test_no_line_is_a_command_of_a_runner_whatever_stands_before_it(line, before
         assert not re.match(r"\s*::.*::", shown)
 
 
+def commands(said):
+    """Return the lines of Ansible's YAML that a runner would take for a command."""
+    return [line for line in yaml.safe_dump({"msg": said}, width=1000).splitlines() if re.match(r"\s*::.*::", line)]
+
+
+def test_a_long_line_that_yaml_breaks_begins_no_command():
+    said = ["x" * length + " ::add-mask::secret " + "y" * 40 for length in range(985, 1015)]
+    assert [text for text in said if commands(text)] != []
+    assert [text for text in said if commands(printed.clean(text))] == []
+
+
 def test_what_is_harmless_is_the_same_object():
     for said in ("plain", "two\nlines", "Grüße", "::1"):
         assert printed.clean(said) is said
@@ -84,7 +98,7 @@ def test_a_module_ends_with_what_is_safe_to_print(ending, tmp_path):
     shown = done.stdout.replace("\\n", "\n") + done.stderr  # without a controller, warnings go to stderr
     assert "\x1b" not in shown
     assert r"\u001b" not in shown
-    assert "\n| ::add-mask::x\n| PLAY RECAP ***" in shown
+    assert "\n: :add-mask::x\n| PLAY RECAP ***" in shown
 
 
 def names_imported(tree):

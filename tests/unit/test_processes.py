@@ -108,7 +108,7 @@ def test_units_have_a_number_only_where_there_may_be_several(process, names):
 
 @pytest.mark.parametrize(("subdir", "folder"), [("", f"/opt/pos/releases/{RELEASE}/code"), ("backend", f"/opt/pos/releases/{RELEASE}/code/backend")])
 def test_the_code_folder_is_the_apps_root(subdir, folder):
-    assert processes.code_folder(loaded(source={"repo": "git@x:y", "subdir": subdir}), RELEASE) == folder
+    assert processes.code_folder(loaded(source={"repo": "https://git.example.com/x", "subdir": subdir}), RELEASE) == folder
 
 
 def test_the_probe_asks_the_workers_by_the_names_that_they_get():
