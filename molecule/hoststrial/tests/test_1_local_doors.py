@@ -1,1 +1,0 @@
-../../shared/verify/local_doors.py
