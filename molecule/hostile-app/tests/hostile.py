@@ -289,8 +289,8 @@ class Target:
         """Return which secrets are served: every name below what the edge serves is asked for, with what is behind links."""
         listed = self.inside(
             f"cd {HOME} && for top in $(ls -d live/frontends/* live/static static shared/media 2>/dev/null); do echo \"= $top\"; "
-            "timeout 20 find -L $top/ -maxdepth 3 -mindepth 1 -printf '%P\\n' 2>/dev/null | head -150; find $top/ -type l -printf '%P\\n' 2>/dev/null | head -50;"
-            " done; true", check=False)
+            "timeout 20 find -L $top/ -maxdepth 3 -mindepth 1 -printf '%P\\n' 2>/dev/null | head -150; "
+            "find $top/ -type l -printf '%P\\n' 2>/dev/null | head -50; done; true", check=False)
         found, base = [], ""
         urls = {"frontends": "/app/", "static": "/static/", "media": "/media/"}
         asked = set()
@@ -348,7 +348,7 @@ class Target:
                         f"chmod 700 {CANARY_FOLDER}/program; systemctl reset-failed '{APP}*' 2>/dev/null; timeout 60 systemctl restart {APP}.service")
             if self.containers:
                 self.inside("for one in $(docker images --format '{{.Repository}}:{{.Tag}}' | grep ^hostile-kept/); do "
-                            f"docker tag $one $(echo $one | sed 's,hostile-kept/quayside-,quayside/,'); done")
+                            "docker tag $one $(echo $one | sed 's,hostile-kept/quayside-,quayside/,'); done")
                 self.inside(f"cd {HOME}/live && timeout 100 docker compose up -d --force-recreate --no-deps web >/dev/null 2>&1; true", check=False)
             self.settled()
         self.inside(f"find /tmp /var/tmp /dev/shm -user {APP} -delete 2>/dev/null; true", check=False)

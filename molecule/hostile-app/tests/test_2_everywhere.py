@@ -48,8 +48,8 @@ def names(target):
             assert play.rc == 0 or what in ("failing deploy", "move-database", "doctor"), f"{what}: {play.out[-3000:]}"
     finally:
         target.inside(f"kill -INT $(cat {TRACE}.pid); sleep 2", check=False)
-    listed = target.inside(f"grep -oE '\"{HOME}/[^\"]+\"|\"/etc/quayside/[^\"]+\"' {TRACE} | tr -d '\"' | grep -vE 'site-packages|/venvs/|/lib/python|__pycache__' | "
-                           "sort -u | head -20000")
+    listed = target.inside(f"grep -oE '\"({HOME}|/etc/quayside)/[^\"]+\"' {TRACE} | tr -d '\"' | "
+                           "grep -vE 'site-packages|/venvs/|/lib/python|__pycache__' | sort -u | head -20000")
     # What is named after a release or a run will have another name next time.
     target.heal()
     found = sorted({path.rstrip("/") for path in listed.splitlines() if not re.search(r"\.new-\w+$|/\.\.?$", path)})
@@ -114,7 +114,8 @@ def test_planted_at_every_path_by_a_build(walls, names, planted):
         play = walls.deploy(commit, *words)
         failures += [f"the planting deploy {words}: {play.unclear()}"] if play.unclear() else []
     # A settings module runs in the sandbox of one-off commands: check, migrate and collectstatic.
-    plants = f"\nimport subprocess as _s\n_s.run(['python3', '-c', {('CONFIG = ' + repr(config(kind, depth, [])) + chr(10) + (PROGRAMS / 'plant.py').read_text())!r}])\n"
+    program = f"CONFIG = {config(kind, depth, [])!r}\n" + (PROGRAMS / "plant.py").read_text()
+    plants = f"\nimport subprocess as _s\n_s.run(['python3', '-c', {program!r}])\n"
     settings = (walls.server.inventory.parent / "app/config/settings.py").read_text()
     play = walls.deploy(walls.push("planting-settings", {"config/settings.py": settings + plants}))
     failures += [f"planting settings: {play.unclear()}"] if play.unclear() else []

@@ -7,6 +7,8 @@ import json
 import os
 import stat
 
+CONFIG = globals().get("CONFIG", {})  # the line before this text sets it
+
 LARGEST = 2**21  # bytes
 
 

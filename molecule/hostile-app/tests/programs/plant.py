@@ -13,6 +13,8 @@ import stat
 import subprocess
 import zlib
 
+CONFIG = globals().get("CONFIG", {})  # the line before this text sets it
+
 SKIPPED = {"/proc", "/sys", "/dev"}
 MIXED = ("socket", "device", "hard", "sparse", "unreadable", "file", "loop")
 

@@ -8,6 +8,8 @@ import json
 import os
 import stat
 
+CONFIG = globals().get("CONFIG", {})  # the line before this text sets it
+
 KEPT = "/run/hostile-snapshot.json"
 # Not compared: what is no disk, what the system itself writes all the time, and what belongs to the app.
 LEFT_OUT = {
@@ -81,4 +83,4 @@ def main(config: dict) -> None:
     print(json.dumps(changes[:40]))
 
 
-main(CONFIG)  # noqa: F821 - set by the line before this text
+main(CONFIG)
