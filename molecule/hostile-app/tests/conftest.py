@@ -26,7 +26,6 @@ def target(request):
 @pytest.fixture
 def walls(target):
     """What has to hold around every attack: it is compared and asked before the test ends, and the app is healed after it."""
-    target.heal()
     target.remember()
     with target.neighbour():
         yield target

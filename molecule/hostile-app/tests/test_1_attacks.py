@@ -13,16 +13,16 @@ FAILING = {"config/settings.py": "raise SystemExit('this release is broken')\n"}
 
 def swap(path: str, target: str) -> str:
     """Return a shell line that puts a link at a path where something is."""
-    return f"rm -rf {path}; mv {path} {path}.gone; ln -sfn {target} {path}"
+    return f"mv -T {path} {path}.hostile-gone 2>/dev/null; rm -rf {path}; ln -sfn {target} {path}"
 
 
 # 1: root follows links, and git runs code
 
 
-@pytest.mark.parametrize("name", ["media", "logs", "data", "database"])
 @pytest.mark.parametrize("check", [False, True], ids=["site", "check"])
-def test_01_a_shared_folder_that_is_a_link_gives_nothing_away(walls, name, check):
-    walls.both(swap(f"{HOME}/shared/{name}", CANARY_FOLDER))
+def test_01_a_shared_folder_that_is_a_link_gives_nothing_away(walls, check):
+    for name in ("media", "logs", "data", "database"):
+        walls.both(swap(f"{HOME}/shared/{name}", CANARY_FOLDER))
     play = walls.play("site", *["--check"] * check, "-e", "exposure_check=false")
     assert not play.unclear()
 
@@ -102,12 +102,13 @@ def test_02_committed_links_publish_nothing(walls, where):
     ask_for_all(walls, "/app/" if where == "frontend" else "/static/", links, where)
 
 
-@pytest.mark.parametrize("leads", ["/etc", "/", "/root", f"/opt/{VICTIM}", "../../../../../../etc"])
+@pytest.mark.parametrize("leads", ["/etc", "../../../../../.."])
 def test_02_a_published_folder_that_is_a_link_publishes_nothing(walls, leads):
     play = walls.deploy(walls.push("folder", {}, {"frontend": leads}))
     assert not play.unclear()
-    if play.rc == 0 and not leads.startswith("."):
-        below = [path.removeprefix(leads).strip("/") for path in walls.secret_paths if path.startswith(leads.rstrip("/") + "/")]
+    if play.rc == 0:
+        top = "/" if leads.startswith(".") else leads
+        below = [path.removeprefix(top).strip("/") for path in walls.secret_paths if path.startswith(top.rstrip("/") + "/")]
         for name in below:
             _status, body = walls.get(f"/app/{name}")
             assert [token for token, text in walls.tokens.items() if text.encode() in body] == [], name
@@ -162,7 +163,7 @@ def test_03_a_crash_after_the_secrets_file_was_replaced(walls, kind):
     victim = next(path for path in walls.secret_paths if f"/{VICTIM}/" in path)
     make = {"link": f"ln -sfn {victim}", "fifo": "mkfifo", "zero": "ln -sfn /dev/zero"}[kind]
     for path in env_files(walls):
-        walls.both(f"rm -f {path}; mv {path} {path}.gone; {make} {path}")
+        walls.both(f"mv -T {path} {path}.hostile-gone; rm -f {path}; {make} {path}")
     # The main process is killed by its own workers.
     walls.both("kill -9 $(ps -o ppid= -p $PPID) $PPID; pkill -9 -U $(id -u) gunicorn" if not walls.containers else "kill -9 1; kill -15 1")
     walls.inside("sleep 8")
@@ -200,9 +201,9 @@ def test_05_a_rehearsal_gives_nothing_away(walls):
     assert not play.unclear()
 
 
-@pytest.mark.parametrize("below", ["releases", "venvs", "cache", "shared"])
-def test_05_a_rehearsal_gives_nothing_away_one_level_deeper(walls, below):
-    walls.both(f"rm -rf {HOME}/cache/check; mkdir -p {HOME}/cache/check; ln -sfn {CANARY_FOLDER} {HOME}/cache/check/{below}")
+def test_05_a_rehearsal_gives_nothing_away_one_level_deeper(walls):
+    walls.both(f"rm -rf {HOME}/cache/check; mkdir -p {HOME}/cache/check; cd {HOME}/cache/check && "
+               f"for below in shared cache venvs releases; do ln -sfn {CANARY_FOLDER} $below; done")
     play = walls.deploy(walls.push("rehearsed", {"assets/rehearsed.txt": "x"}), "--check")
     assert not play.unclear()
 
@@ -224,20 +225,21 @@ def test_06_manage_that_root_types_does_not_run_as_root(walls):
 # 7: mounts
 
 
-@pytest.mark.parametrize("name", ["data", "media"])
 @pytest.mark.parametrize("verb", ["deploy", "restart", "rollback"])
-def test_07_a_mounted_folder_that_is_a_link_mounts_nothing_of_the_host(walls, name, verb):
+def test_07_a_mounted_folder_that_is_a_link_mounts_nothing_of_the_host(walls, verb):
     if not walls.containers:
         pytest.skip("units mount nothing")
-    walls.both(swap(f"{HOME}/shared/{name}", "/"))
+    for name in ("data", "media"):
+        walls.both(swap(f"{HOME}/shared/{name}", "/"))
     if verb == "restart":
         walls.inside(f"docker ps -q --filter label=quayside.app={APP} | xargs docker restart -t 2", check=False)
     else:
         words = ["-e", f"django_app={APP}"]
         play = walls.play("rollback", *words) if verb == "rollback" else walls.deploy(walls.push("mounted", {"assets/m.txt": "x"}))
         assert not play.unclear()
-    seen = walls.inside(f"for one in $(docker ps -q --filter label=quayside.app={APP}); do docker exec $one ls /app/{name}/etc/shadow "
-                        f"{HOME}/shared/{name}/etc/shadow 2>/dev/null; docker inspect -f '{{{{json .Mounts}}}}' $one; done", check=False)
+    seen = walls.inside(f"for one in $(docker ps -q --filter label=quayside.app={APP}); do docker exec $one "
+                        "ls /app/data/etc/shadow /app/media/etc/shadow "
+                        f"{HOME}/shared/data/etc/shadow {HOME}/shared/media/etc/shadow 2>/dev/null; docker inspect -f '{{{{json .Mounts}}}}' $one; done", check=False)
     assert "/etc/shadow" not in seen
     sources = [mount["Source"] for line in seen.splitlines() if line.startswith("[") for mount in json.loads(line)]
     assert [path for path in sources if not path.startswith((f"{HOME}/", "/run/", "/var/lib/docker/"))] == []
@@ -281,18 +283,19 @@ def test_08_neither_a_build_nor_the_app_reads_the_secrets_of_the_build_or_the_de
 
 
 @pytest.mark.parametrize("digits", [7, 12, 40])
-@pytest.mark.parametrize("kind", ["heads", "tags"])
-def test_09_a_name_like_a_commit_is_the_commit_or_refused(walls, digits, kind):
+def test_09_a_name_like_a_commit_is_the_commit_or_refused(walls, digits):
     good = walls.push("good", {"assets/good.txt": "good"})
     bad = walls.push("bad", {"assets/bad.txt": "bad"}, onto="good")
     url = f"{walls.server.local['lab_git_url']}/mallory.git"
     name = good[:digits]
-    git_push(url, bad, f"refs/{kind}/{name}")
+    for kind in ("heads", "tags"):
+        git_push(url, bad, f"refs/{kind}/{name}")
     try:
         play = walls.deploy(name)
         live = json.loads(walls.inside(f"cat {HOME}/live/release.json"))
     finally:
-        git_push(url, "", f"refs/{kind}/{name}")
+        for kind in ("heads", "tags"):
+            git_push(url, "", f"refs/{kind}/{name}")
     assert not play.unclear()
     assert live["sha"] != bad, "the name won over the commit"
     assert play.rc != 0 or live["sha"] == good
@@ -316,9 +319,9 @@ def git_push(url: str, commit: str, name: str) -> None:
 # 14: files that do not end
 
 
-@pytest.mark.parametrize("leads", ["/dev/zero", "/dev/tty", "fifo", "sparse", "/proc/kmsg", "/etc/shadow", "folder"])
-@pytest.mark.parametrize("name", ["requirements.txt", "pyproject.toml", "uv.lock"])
-def test_14_a_requirements_file_that_does_not_end(walls, leads, name):
+@pytest.mark.parametrize(("name", "leads"), [("requirements.txt", "/dev/zero"), ("requirements.txt", "fifo"), ("requirements.txt", "sparse"),
+                                             ("requirements.txt", "folder"), ("pyproject.toml", "/dev/zero"), ("uv.lock", "fifo")])
+def test_14_a_requirements_file_that_does_not_end(walls, name, leads):
     if walls.containers and name != "requirements.txt":
         pytest.skip("an image reads its own files")
     walls.both(f"cd {HOME}/shared/data; rm -rf fifo sparse folder; mkfifo fifo; truncate -s 1T sparse; mkdir folder")
@@ -329,11 +332,10 @@ def test_14_a_requirements_file_that_does_not_end(walls, leads, name):
 
 
 @pytest.mark.parametrize("files", [
-    {"requirements.txt": "-r a.txt\n", "a.txt": "-r b.txt\n", "b.txt": "-r a.txt\n-r requirements.txt\n"},
-    {"requirements.txt": "-r ./sub/../a.txt\n-r /dev/zero\n-r ../../../../../dev/zero\n", "a.txt": "-c ./a.txt\n"},
+    {"requirements.txt": "-r a.txt\n-r /dev/zero\n-r ../../../../../dev/zero\n", "a.txt": "-r b.txt\n", "b.txt": "-r a.txt\n-r requirements.txt\n"},
     {"requirements.txt": "".join(f"-r {number}.txt\n" for number in range(400)), **{f"{number}.txt": f"-r {number + 1}.txt\n" for number in range(400)}},
     {"requirements.txt": "# x\n" * 2_000_000},
-], ids=["loop", "outside", "many", "large"])
+], ids=["loop", "many", "large"])
 def test_14_requirements_that_include_one_another(walls, files):
     play = walls.deploy(walls.push("including", files), limit=120)
     assert not play.unclear()

@@ -57,10 +57,9 @@ def names(target):
     return found
 
 
-def config(kind: str, depth: str, names: list, spared: tuple = ()) -> dict:
+def config(kind: str, depth: str, names: list) -> dict:
     """Return what the planting program has to know."""
-    return {"kind": kind, "depth": depth, "names": names, "folder": CANARY_FOLDER, "file": CANARY_FILE, "own": [HOME, "/app", "/dev/shm", "/var/tmp", "/tmp"],
-            "spared": list(spared)}
+    return {"kind": kind, "depth": depth, "names": names, "folder": CANARY_FOLDER, "file": CANARY_FILE, "own": [HOME, "/app", "/dev/shm", "/var/tmp", "/tmp"]}
 
 
 def build_script(kind: str, depth: str, names: list) -> str:
@@ -131,7 +130,7 @@ def test_planted_one_at_a_time(walls, names):
     entries = sorted(path for path in {*entries, *named} if re.match(r"/[\w./-]+\Z", path))[:int(os.environ.get("QUAYSIDE_SINGLES", "24"))]
     failures = []
     for number, path in enumerate(entries):
-        walls.both(f"rm -rf {path}; mv {path} {path}.gone; ln -sfn {CANARY_FOLDER if '.' not in os.path.basename(path) else CANARY_FILE} {path}")
+        walls.both(f"mv {path} {path}.hostile-gone; rm -rf {path}; ln -sfn {CANARY_FOLDER if '.' not in os.path.basename(path) else CANARY_FILE} {path}")
         commit = walls.push("single", {"assets/single.txt": f"{number}"})
         for playbook, words in (("site", ["-e", "exposure_check=false"]), ("deploy", ["-e", f"django_app={APP}", "-e", f"version={commit}"])):
             wrong = walls.play(playbook, *words).unclear()

@@ -45,7 +45,10 @@ def writable() -> tuple:
 
 
 def clear(path: str) -> None:
-    """Take away what lies at a path."""
+    """Take away what lies at a path: aside, so that it can come back, or for good where a foreign file cannot be moved."""
+    with contextlib.suppress(OSError):
+        os.rename(path, f"{path}.hostile-gone")
+        return
     with contextlib.suppress(OSError):
         if os.path.isdir(path) and not os.path.islink(path):
             shutil.rmtree(path)
@@ -108,6 +111,7 @@ def main() -> None:
     planted = {}
     if CONFIG["kind"] != "nothing":
         tops = [folder for folder in inside if os.path.dirname(folder) not in inside]
+        inside = [folder for folder in inside if ".hostile-gone" not in folder and "/site-packages" not in folder and folder.count("/") < 8]
         for folder in (tops if CONFIG["depth"] == "top" else inside):
             entries = []
             with contextlib.suppress(OSError):
@@ -115,8 +119,9 @@ def main() -> None:
             if CONFIG["depth"] == "deep":
                 entries = [path for path in entries if not os.path.isdir(path) or os.path.islink(path) or not os.listdir(path)]
             missing = [path for path in CONFIG["names"] if os.path.dirname(path) == folder and not os.path.lexists(path)]
-            for path, existing in [(path, True) for path in entries] + [(path, False) for path in missing]:
-                if path not in CONFIG["spared"]:
+            # Of a venv or of a cache of packages the first hundred in each folder stand for all.
+            for path, existing in [(path, True) for path in sorted(entries)[:100]] + [(path, False) for path in missing]:
+                if not path.endswith(".hostile-gone"):
                     with contextlib.suppress(OSError):
                         planted[path] = plant(path, CONFIG["kind"], existing)
         for path in files:  # in a folder that is not the app's, yet a file that is

@@ -20,6 +20,7 @@ LEFT_OUT = {
     "/var/spool", "/var/backups", "/var/lib/logrotate",
     "/root/.docker", "/root/.cache", "/root/hostile-backup",
 }
+SHALLOW = ("/usr/lib/", "/usr/share/", "/usr/include/", "/lib/", "/opt/victim/venvs/", "/opt/victim/cache/", "/opt/quayside/", "/usr/local/lib/")
 CONTENT = ("/etc", "/root", "/home", "/usr/local", "/opt", "/srv")  # of these, what is in a file counts too
 CONTENT_CHANGES = ("/etc/nginx", "/etc/fail2ban", "/etc/hosts", "/etc/resolv.conf", "/etc/mtab")  # written by site.yml anew for all apps together
 
@@ -59,7 +60,7 @@ def take(config: dict) -> dict:
                     found[path] = facts(path, have)
             except OSError:
                 continue
-            if stat.S_ISDIR(have.st_mode):
+            if stat.S_ISDIR(have.st_mode) and not (path.startswith(SHALLOW) and path.count("/") > 3):
                 todo.append(path)
     return found
 
