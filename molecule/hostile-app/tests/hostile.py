@@ -24,11 +24,12 @@ PROGRAMS = pathlib.Path(__file__).absolute().parent / "programs"
 APP, VICTIM = "mallory", "victim"
 HOME = f"/opt/{APP}"
 LIMIT = int(os.environ.get("QUAYSIDE_LIMIT", "300"))  # seconds for one playbook; site.yml takes 40 s on two idle cores
+ANSWER = int(os.environ.get("QUAYSIDE_ANSWER", "10"))  # seconds in which PID 1, Docker and sshd have to answer
 CANARY_FOLDER, CANARY_FILE = "/usr/local/lib/hostile-canary", "/root/hostile-canary"
 BACKUP = "/root/hostile-backup"
 # Thousands of files that are only moved aside as a whole, and so need no copy.
-COPIED = ("rsync -aHAX --delete --exclude=/releases/*/run/* --exclude=/venvs --exclude=/cache/uv --exclude=/cache/pip --exclude=/cache/*/uv --exclude=/cache/*/pip "
-          "--exclude=*.hostile-gone")
+COPIED = ("rsync -aHAX --delete --exclude=/releases/*/run/* --exclude=/venvs --exclude=/cache/uv --exclude=/cache/pip --exclude=/cache/*/uv "
+          "--exclude=/cache/*/pip --exclude=*.hostile-gone")
 MARKER = "hostile-marker"
 PLAIN = "/usr/bin/python3"
 
@@ -121,7 +122,7 @@ class Target:
     def secret_paths(self) -> list:
         """Where those texts stand on this server."""
         with_tokens = " ".join(f"-e {shlex.quote(text)}" for text in self.tokens.values() if len(text) > 8)
-        listed = self.inside(f"grep -rlF {with_tokens} /etc /root /opt/{VICTIM} --exclude-dir=hostile-backup --exclude-dir=.ansible 2>/dev/null || true")
+        listed = self.inside(f"grep -rlF {with_tokens} /etc /root /opt/{VICTIM} --exclude-dir=hostile-backup --exclude-dir=.ansible --exclude-dir=venvs --exclude-dir=cache 2>/dev/null || true")
         return [path for path in listed.splitlines() if f"/{APP}" not in path]
 
     # From outside
@@ -281,17 +282,17 @@ class Target:
     def deaf(self) -> list[str]:
         """Return which of systemd, a new login and Docker does not answer within seconds."""
         failures = []
-        if "ok" not in self.inside("timeout 10 systemctl daemon-reload && timeout 10 systemctl list-jobs >/dev/null && echo ok", check=False):
-            failures.append("PID 1 does not answer within 10 s")
+        if "ok" not in self.inside(f"timeout {ANSWER} systemctl daemon-reload && timeout {ANSWER} systemctl list-jobs >/dev/null && echo ok", check=False):
+            failures.append(f"PID 1 does not answer within {ANSWER} s")
         argv = [word for word in self.server.ssh_argv("true") if not word.startswith("ControlPath")]
         argv[1:1] = ["-o", "ControlMaster=no", "-o", "ControlPath=none"]
         try:
-            done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=20, stdin=subprocess.DEVNULL)
+            done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=2 * ANSWER, stdin=subprocess.DEVNULL)
             failures += [f"a new login fails: {done.stderr[-300:]}"] if done.returncode else []
         except subprocess.TimeoutExpired:
-            failures.append("a new login does not come within 20 s")
-        if self.containers and not self.inside("timeout 10 docker info --format ok", check=False):
-            failures.append("Docker does not answer within 10 s")
+            failures.append(f"a new login does not come within {2 * ANSWER} s")
+        if self.containers and not self.inside(f"timeout {ANSWER} docker info --format ok", check=False):
+            failures.append(f"Docker does not answer within {ANSWER} s")
         return failures
 
     def leaks(self) -> list[str]:
@@ -343,9 +344,10 @@ class Target:
         """Bring the app back to what it was before all attacks."""
         # A FIFO that PID 1 hangs on lets it go when somebody writes.
         self.inside(f"for fifo in $(find {HOME} /etc/quayside -type p 2>/dev/null); do timeout 2 sh -c \": > $fifo\"; rm -f $fifo; done; true", check=False)
-        self.inside(f"find {HOME} -xdev -exec lsattr -d {{}} + 2>/dev/null | awk '$1 ~ /i/ {{print $2}}' | xargs -r chattr -i; true", check=False)
-        same = self.inside(f"find {HOME} -depth -name '*.hostile-gone' | while read -r one; do rm -rf \"${{one%.hostile-gone}}\"; "
-                           f"mv \"$one\" \"${{one%.hostile-gone}}\"; done; {COPIED} -ni --exclude=/shared/database/* {BACKUP}/root/ {HOME}/ | head -3", check=False)
+        self.inside(f"find {HOME} -xdev -not -path '*/site-packages/*' -not -path '*/uv/*' -exec lsattr -d {{}} + 2>/dev/null | awk '$1 ~ /i/ {{print $2}}' | xargs -r chattr -i; true", check=False)
+        self.inside(f"find {HOME} -depth -name '*.hostile-gone' | while read -r one; do rm -rf \"${{one%.hostile-gone}}\"; "
+                    "mv \"$one\" \"${one%.hostile-gone}\"; done", check=False)
+        same = self.inside(f"{COPIED} -ni --exclude=/shared/database/* {BACKUP}/root/ {HOME}/ | head -3", check=False)
         healthy = self.get("/healthz/")[0] == 200
         if same or not healthy:
             stop = (f"docker ps -q --filter label=quayside.app={APP} | xargs -r docker stop -t 2" if self.containers

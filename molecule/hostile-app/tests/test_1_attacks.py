@@ -239,7 +239,8 @@ def test_07_a_mounted_folder_that_is_a_link_mounts_nothing_of_the_host(walls, ve
         assert not play.unclear()
     seen = walls.inside(f"for one in $(docker ps -q --filter label=quayside.app={APP}); do docker exec $one "
                         "ls /app/data/etc/shadow /app/media/etc/shadow "
-                        f"{HOME}/shared/data/etc/shadow {HOME}/shared/media/etc/shadow 2>/dev/null; docker inspect -f '{{{{json .Mounts}}}}' $one; done", check=False)
+                        f"{HOME}/shared/data/etc/shadow {HOME}/shared/media/etc/shadow 2>/dev/null; "
+                        "docker inspect -f '{{json .Mounts}}' $one; done", check=False)
     assert "/etc/shadow" not in seen
     sources = [mount["Source"] for line in seen.splitlines() if line.startswith("[") for mount in json.loads(line)]
     assert [path for path in sources if not path.startswith((f"{HOME}/", "/run/", "/var/lib/docker/"))] == []
