@@ -122,7 +122,8 @@ class Target:
     def secret_paths(self) -> list:
         """Where those texts stand on this server."""
         with_tokens = " ".join(f"-e {shlex.quote(text)}" for text in self.tokens.values() if len(text) > 8)
-        listed = self.inside(f"grep -rlF {with_tokens} /etc /root /opt/{VICTIM} --exclude-dir=hostile-backup --exclude-dir=.ansible --exclude-dir=venvs --exclude-dir=cache 2>/dev/null || true")
+        passed = " ".join(f"--exclude-dir={name}" for name in ("hostile-backup", ".ansible", "venvs", "cache"))
+        listed = self.inside(f"grep -rlF {with_tokens} /etc /root /opt/{VICTIM} {passed} 2>/dev/null || true")
         return [path for path in listed.splitlines() if f"/{APP}" not in path]
 
     # From outside
@@ -344,7 +345,8 @@ class Target:
         """Bring the app back to what it was before all attacks."""
         # A FIFO that PID 1 hangs on lets it go when somebody writes.
         self.inside(f"for fifo in $(find {HOME} /etc/quayside -type p 2>/dev/null); do timeout 2 sh -c \": > $fifo\"; rm -f $fifo; done; true", check=False)
-        self.inside(f"find {HOME} -xdev -not -path '*/site-packages/*' -not -path '*/uv/*' -exec lsattr -d {{}} + 2>/dev/null | awk '$1 ~ /i/ {{print $2}}' | xargs -r chattr -i; true", check=False)
+        self.inside(f"find {HOME} -xdev -not -path '*/site-packages/*' -not -path '*/uv/*' -exec lsattr -d {{}} + 2>/dev/null | "
+                    "awk '$1 ~ /i/ {print $2}' | xargs -r chattr -i; true", check=False)
         self.inside(f"find {HOME} -depth -name '*.hostile-gone' | while read -r one; do rm -rf \"${{one%.hostile-gone}}\"; "
                     "mv \"$one\" \"${one%.hostile-gone}\"; done", check=False)
         same = self.inside(f"{COPIED} -ni --exclude=/shared/database/* {BACKUP}/root/ {HOME}/ | head -3", check=False)
