@@ -79,6 +79,8 @@ class Target:
         inside = self.inside
         inside(f"mkdir -p {CANARY_FOLDER} && echo canary > {CANARY_FOLDER}/program && chmod 755 {CANARY_FOLDER} && chmod 700 {CANARY_FOLDER}/program")
         inside(f"[ -s {CANARY_FILE} ] || (umask 077; head -c 24 /dev/urandom | base64 > {CANARY_FILE})")
+        if inside(f"[ -e {BACKUP}.dirty ] && echo dirty", check=False):  # a run that was ended has left its plants
+            self.heal()
         for app in (VICTIM, APP):
             if self.get("/healthz/", app)[0] != 200 or not inside(f"readlink /opt/{app}/live", check=False):
                 play = self.play("deploy", "-e", f"django_app={app}")
@@ -254,6 +256,7 @@ class Target:
 
     def remember(self) -> None:
         """Remember all that lies outside of the app's folders."""
+        self.inside(f"touch {BACKUP}.dirty")
         self.program("snapshot", self.snapshot_config("remember"), "root")
         self.inside("journalctl --rotate >/dev/null 2>&1; true", check=False)
         self.began = int(self.inside("date +%s"))
@@ -364,7 +367,7 @@ class Target:
                             "docker tag $one $(echo $one | sed 's,hostile-kept/quayside-,quayside/,'); done")
                 self.inside(f"cd {HOME}/live && timeout 100 docker compose up -d --force-recreate --no-deps web >/dev/null 2>&1; true", check=False)
             self.settled()
-        self.inside(f"find /tmp /var/tmp /dev/shm -user {APP} -delete 2>/dev/null; true", check=False)
+        self.inside(f"find /tmp /var/tmp /dev/shm -user {APP} -delete 2>/dev/null; rm -f {BACKUP}.dirty", check=False)
 
 
 def http_path(path: str) -> str:

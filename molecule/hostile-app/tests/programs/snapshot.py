@@ -18,7 +18,7 @@ LEFT_OUT = {
     "/var/lib/docker", "/var/lib/containerd",           # the engine's: images and containers come and go
     "/root/.ansible", "/home/deploy/.ansible",          # Ansible's own scratch folders
     "/var/spool", "/var/backups", "/var/lib/logrotate",
-    "/root/.docker", "/root/.cache", "/root/hostile-backup",
+    "/root/.docker", "/root/.cache", "/root/hostile-backup", "/root/hostile-backup.dirty",
 }
 SHALLOW = ("/usr/lib/", "/usr/share/", "/usr/include/", "/lib/", "/opt/victim/venvs/", "/opt/victim/cache/", "/opt/quayside/", "/usr/local/lib/")
 CONTENT = ("/etc", "/root", "/home", "/usr/local", "/opt", "/srv")  # of these, what is in a file counts too
