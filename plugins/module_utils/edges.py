@@ -32,11 +32,11 @@ def loopback(app: dict, record: dict, release: str) -> dict:
 
 
 def networked(app: dict, record: dict, release: str) -> dict:
-    """Return process -> address of a release on its app's Docker network.
+    """Return process -> address of a release on the Docker network that its app and the edge have together.
 
     The network is part of the name: an edge is in the networks of several apps, and two releases of the same commit may have one id.
     """
-    return {process["name"]: f"{process['name']}-{release}.{app['network']}:{process['port']}" for process in reached(app, record)}
+    return {process["name"]: f"{process['name']}-{release}.{app['edge_network']}:{process['port']}" for process in reached(app, record)}
 
 
 def reached(app: dict, record: dict) -> list[dict]:

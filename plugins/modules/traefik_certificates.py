@@ -100,8 +100,8 @@ import os
 import secrets
 import time
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quayside.django.plugins.module_utils import acme_look, acme_reach, host, served, traefik, traefik_files, traefik_store
+from ansible_collections.quayside.django.plugins.module_utils.printed import AnsibleModule
 
 
 class Edge:

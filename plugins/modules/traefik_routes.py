@@ -83,8 +83,8 @@ settings:
 
 import os
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quayside.django.plugins.module_utils import env_file, host, releases, traefik, traefik_files
+from ansible_collections.quayside.django.plugins.module_utils.printed import AnsibleModule
 
 
 def stale(folder: str, wanted: set) -> list[str]:

@@ -58,7 +58,7 @@ def nginx(monkeypatch):
 def test_addresses_on_the_host_and_on_a_network(shelf):
     wanted = app(shelf, network="lan")
     assert edges.Nginx.addresses(wanted, {"ports": {"web": 20001}}, NEW) == {"web": "127.0.0.1:20001"}
-    assert edges.NginxContainer.addresses(wanted, {}, NEW) == {"web": f"web-{NEW}.lan:8000", "frontend": f"frontend-{NEW}.lan:3000"}
+    assert edges.NginxContainer.addresses(wanted, {}, NEW) == {"web": f"web-{NEW}.edge-pos:8000", "frontend": f"frontend-{NEW}.edge-pos:3000"}
     assert edges.Traefik.addresses is edges.NginxContainer.addresses
     assert [edge.published for edge in edges.EDGES.values()] == [True, False, False, True]
 
@@ -66,7 +66,7 @@ def test_addresses_on_the_host_and_on_a_network(shelf):
 def test_a_release_is_reached_by_the_processes_that_it_has(shelf):
     wanted = app(shelf)
     before = {"processes": [dict(wanted["processes"][0], name="old", port=9000)]}
-    assert edges.NginxContainer.addresses(wanted, before, OLD) == {"old": f"old-{OLD}.pos:9000"}
+    assert edges.NginxContainer.addresses(wanted, before, OLD) == {"old": f"old-{OLD}.edge-pos:9000"}
     assert edges.upstreams(wanted, {"old": "127.0.0.1:1"}).splitlines()[1:] == ["quayside_pos_old 127.0.0.1:1;"]
 
 
@@ -152,7 +152,7 @@ def test_nginx_in_a_container_is_tested_and_told(shelf, monkeypatch):
     # Docker would take a container that was sent a signal for stopped by hand.
     assert not any(path.endswith("/kill") for path, _ in engine.told)
     with open(f"{shelf.root}/live/edge/upstreams.conf", encoding="utf-8") as file:
-        assert f"quayside_pos_web web-{NEW}.pos:8000;\n" in file.read()
+        assert f"quayside_pos_web web-{NEW}.edge-pos:8000;\n" in file.read()
 
 
 @pytest.mark.parametrize(("engine", "words"), [(Engine(code=1), "refuses its configuration"), (Engine(names=()), "does not run: docker compose -f")])
@@ -206,7 +206,7 @@ def test_traefik_is_switched_by_one_renamed_file(shelf, monkeypatch, tmp_path):
         record(shelf, release, wanted)
         edges.Traefik.switch(wanted, shelf, release)
         assert os.readlink(name) == f"{shelf.root}/live/edge/services.yml"
-        assert f"http://web-{release}.pos:8000" in name.read_text()
+        assert f"http://web-{release}.edge-pos:8000" in name.read_text()
         assert os.listdir(dynamic) == ["pos.live.yml"]
     edges.Traefik.switch(wanted, shelf, "")
     assert not name.is_symlink()

@@ -83,7 +83,7 @@ def test_nothing_is_in_the_arguments_of_a_process(sentinels):
 
 @pytest.mark.proves("0.25")
 def test_nothing_is_in_a_log(server, sentinels):
-    command = "cat > /run/sentinels; journalctl -a --no-pager | grep -aF -f /run/sentinels | cut -c1-80; rm /run/sentinels"
+    command = "cat > /run/sentinels; journalctl --namespace='*' -a --no-pager | grep -aF -f /run/sentinels | cut -c1-80; rm /run/sentinels"
     assert searched(server, sentinels["values"], f"umask 077; {command}") == []
     assert searched(server, {"Accepted publickey"}, f"umask 077; {command}"), "the search finds what is there"
     assert searched(server, sentinels["values"], "grep -raslF -f /dev/stdin /var/log") == []
