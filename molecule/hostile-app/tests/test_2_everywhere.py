@@ -45,7 +45,8 @@ def names(target):
     try:
         for what, playbook, words in tour(target):
             play = target.play(playbook, *words)
-            assert play.rc == 0 or what in ("failing deploy", "move-database", "doctor"), f"{what}: {play.out[-3000:]}"
+            # The others may refuse what this inventory does not have: a vault file, another database.
+            assert play.rc == 0 or what.split()[0] not in ("site", "deploy", "status", "manage", "rollback", "certificates"), f"{what}: {play.out[-3000:]}"
     finally:
         target.inside(f"kill -INT $(cat {TRACE}.pid); sleep 2", check=False)
     listed = target.inside(f"grep -oE '\"({HOME}|/etc/quayside)/[^\"]+\"' {TRACE} | tr -d '\"' | "
@@ -59,6 +60,7 @@ def names(target):
 
 def config(kind: str, depth: str, names: list) -> dict:
     """Return what the planting program has to know."""
+    names = sorted({"/".join(path.split("/")[:end]) for path in names for end in range(3, path.count("/") + 2)})  # with the folders that they lie in
     return {"kind": kind, "depth": depth, "names": names, "folder": CANARY_FOLDER, "file": CANARY_FILE, "own": [HOME, "/app", "/dev/shm", "/var/tmp", "/tmp"]}
 
 

@@ -21,26 +21,31 @@ MIXED = ("socket", "device", "hard", "sparse", "unreadable", "file", "loop")
 
 def writable() -> tuple:
     """Return the folders and the files that can be written, found by a walk from the top."""
-    folders, files, todo = [], [], ["/", "/dev/shm"]
+    # What the process is told lies below folders that it can pass and not list.
+    told = [os.path.abspath(value) for value in (os.getcwd(), *os.environ.values()) if value.startswith("/") and os.path.isdir(value)]
+    folders, files, todo, seen = [], [], [*told, "/dev/shm", "/"], set()
     while todo:
         folder = todo.pop()
+        if folder in seen or folder.startswith(tuple(f"{path}/" for path in SKIPPED)) and folder != "/dev/shm":
+            continue
+        seen.add(folder)
         if os.access(folder, os.W_OK | os.X_OK):
             folders.append(folder)
         try:
             entries = list(os.scandir(folder))
         except OSError:
-            # A folder that can be passed and not listed: root's own words say what is in it.
+            # A folder that can be passed and not listed: what root has named says what is in it.
             entries = []
-        named = {os.path.join(folder, entry.name) for entry in entries} | {path for path in CONFIG["names"] if os.path.dirname(path) == folder}
-        for path in sorted(named):
-            if path in SKIPPED:
-                continue
-            with contextlib.suppress(OSError):
-                have = os.lstat(path)
-                if stat.S_ISDIR(have.st_mode):
+        for entry in entries:
+            if entry.path not in SKIPPED:
+                if entry.is_dir(follow_symlinks=False):
+                    todo.append(entry.path)
+                elif entry.is_file(follow_symlinks=False) and os.access(entry.path, os.W_OK):
+                    files.append(entry.path)
+        if not entries:
+            for path in CONFIG["names"]:
+                if os.path.dirname(path) == folder and os.path.isdir(path) and not os.path.islink(path):
                     todo.append(path)
-                elif stat.S_ISREG(have.st_mode) and os.access(path, os.W_OK):
-                    files.append(path)
     return folders, files
 
 
