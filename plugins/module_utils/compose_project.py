@@ -132,7 +132,7 @@ def service(app: dict, process: dict, release: str, facts: dict, copy: int) -> d
     # Not `always`: after a power loss the link `live` decides what comes back, and the app's own unit starts that.
     made["restart"] = "on-failure"
     made["stop_grace_period"] = f"{process['drain'] + 5}s"
-    made["logging"] = {"driver": "journald", "options": {"tag": f"{app['name']}-{name}"}}
+    made["logging"] = logging(app, name)
     memory = megabytes(process["memory"]) or facts["memory"].get(name, 0)
     if memory:
         made["mem_limit"] = f"{memory}m"
@@ -143,6 +143,15 @@ def service(app: dict, process: dict, release: str, facts: dict, copy: int) -> d
     if process["serves"]:
         made["healthcheck"] = healthcheck(app, process, release)
     return made
+
+
+def logging(app: dict, process: str) -> dict:
+    """Return how a container logs: into the app's own journal, where a flood pushes out no lines but its own. `docker logs` reads what Docker keeps beside it.
+
+    Docker's driver for the journal writes into that of the host, whatever namespace the app has, so the line goes by the syslog socket of the app's.
+    """
+    return {"driver": "syslog", "options": {"syslog-address": f"unixgram:///run/systemd/journal.{app['name']}/dev-log", "tag": f"{app['name']}-{process}",
+                                            "cache-max-size": "10m", "cache-max-file": "2"}}
 
 
 def healthcheck(app: dict, process: dict, release: str) -> dict:

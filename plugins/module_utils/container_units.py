@@ -13,6 +13,16 @@ from ansible_collections.quayside.django.plugins.module_utils import lock, units
 KEEP_SECONDS = 10
 
 
+def journal_socket(app: dict) -> str:
+    """Return the unit of the socket by which the app's containers log."""
+    return f"systemd-journald@{app['name']}.socket"
+
+
+def journal_files(app: dict) -> dict:
+    """Return path under the folder of units -> text of what keeps that socket open: systemd's own unit closes it when no unit of systemd needs it."""
+    return {f"{journal_socket(app)}.d/quayside.conf": f"{units.mark(app)}\n[Unit]\nStopWhenUnneeded=no\n"}
+
+
 def umbrella(app: dict) -> str:
     """Return the unit of the whole app: it starts what ``live`` names, at boot too, and stops every instance."""
     root, name = app["root"], app["name"]
@@ -20,8 +30,9 @@ def umbrella(app: dict) -> str:
     mine = f"docker ps -q --filter label=quayside.app={name} --filter label=quayside.release"
     return "\n".join([
         units.mark(app), "[Unit]", f"Description={name}: the live release", "Requires=docker.service",
-        f"Wants=network-online.target {' '.join(timers(app))}",
-        f"After=docker.service network-online.target postgresql.service redis-server@{name}.service", f"ConditionPathExists={root}/live/units", "",
+        f"Wants=network-online.target {journal_socket(app)} {' '.join(timers(app))}",
+        f"After=docker.service {journal_socket(app)} network-online.target postgresql.service redis-server@{name}.service",
+        f"ConditionPathExists={root}/live/units", "",
         "[Service]", "Type=oneshot", "RemainAfterExit=yes", "Restart=on-failure", "RestartSec=5", f"TimeoutStopSec={drain + 10}",
         f"ExecStart=/bin/sh -c 'echo \"live is $$(readlink {root}/live)\"; exec docker start $$(cat {root}/live/units)'",
         f"ExecStop=/bin/sh -c 'mine=$$({mine}); [ -z \"$$mine\" ] || exec docker stop $$mine'",
@@ -80,7 +91,7 @@ def files(app: dict) -> dict:
     """Return file name -> text of all units of an app."""
     keep, prune = units.helper(app, "keep"), units.helper(app, "images")
     return {f"{app['name']}.service": umbrella(app), f"{keep}.service": keeper(app), f"{keep}.timer": timer(app),
-            f"{prune}.service": pruner(app), f"{prune}.timer": pruner_timer(app)}
+            f"{prune}.service": pruner(app), f"{prune}.timer": pruner_timer(app), **journal_files(app)}
 
 
 def timers(app: dict) -> list[str]:

@@ -45,7 +45,7 @@ def protocols(rule):
     return ["tcp", "udp"] if rule.get("proto") == "any" else [rule.get("proto") or "tcp"]
 
 
-def text(rules, bridges, family, opened=(), resolvers=()):
+def text(rules, bridges, family, opened=(), resolvers=(), limits=None):
     """What iptables-restore (ip6tables-restore) reads, with --noflush. The chain is replaced in one step, never empty.
 
     Only a connection that Docker redirected may come in, by the port that its client asked for: who routes to a container's own
@@ -57,12 +57,14 @@ def text(rules, bridges, family, opened=(), resolvers=()):
     :param family: 4 or 6
     :param opened: list of dict of interface, to and port (or none for all), what an app's containers may reach of private networks
     :param resolvers: addresses of name servers in private networks, which all containers may ask
+    :param limits: see limited; None for none
     :returns: str
     """
     lines = ["-m conntrack --ctstate RELATED,ESTABLISHED -j RETURN"]
     lines += outgoing(bridges, family, opened, resolvers)
     lines += ["-i %s -j RETURN" % bridge for bridge in bridges]
     lines.append("-m conntrack --ctstate DNAT --ctorigdst %s -j DROP" % LOOPBACK[family])
+    lines += limited(rules, family, **(limits or {}))
     for rule in rules:
         if rule["from"] != "any" and ipaddress.ip_network(rule["from"]).version != family:
             continue
@@ -92,6 +94,33 @@ def outgoing(bridges, family, opened, resolvers):
     closed = [network for network in outbound.CLOSED if ipaddress.ip_network(network).version == family]
     # Refused, not dropped: what asks for such an address is told at once.
     return lines + ["-i %s -d %s -j REJECT" % (bridge, network) for bridge in bridges for network in closed]
+
+
+def limited(rules, family, each=0, total=0, exempt=()):
+    """The words that refuse connections beyond a number, before a byte of a request has come: no program can count those.
+
+    A client by IPv6 is its network of 64 bits: who has that has 2^64 addresses (RFC 6177).
+
+    :param rules: list of dict, see declared; what is declared by TCP for everybody is limited
+    :param family: 4 or 6
+    :param each: connections of one client to one port; 0 for any number
+    :param total: connections of all clients to one port; 0 for any number
+    :param exempt: addresses and networks of load balancers, behind which many clients are
+    :returns: list of str
+    """
+    ports = dict.fromkeys(rule["port"] for rule in rules if rule["proto"] == "tcp" and rule["port"] and rule["from"] == "any")
+    away = [source for source in exempt if ipaddress.ip_network(source, strict=False).version == family]
+    lines = []
+    for port in ports:
+        new = "-p tcp --syn -m conntrack --ctstate DNAT --ctdir ORIGINAL --ctorigdstport %s" % port
+        refusal = "-j REJECT --reject-with tcp-reset"
+        if total:
+            lines.append("%s -m connlimit --connlimit-above %d --connlimit-mask 0 %s" % (new, total, refusal))
+        if each:
+            # The port is declared for everybody, so RETURN is what its allowance would say as well.
+            lines += ["-s %s %s -j RETURN" % (source, new) for source in away]
+            lines.append("%s -m connlimit --connlimit-above %d --connlimit-mask %d %s" % (new, each, 32 if family == 4 else 64, refusal))
+    return lines
 
 
 def allowance(rule):

@@ -37,6 +37,7 @@ from ansible_collections.quayside.django.plugins.module_utils import (
     runtime,
     served,
     sizing,
+    traefik_api,
 )
 from ansible_collections.quayside.django.plugins.module_utils import lock as locks
 from ansible_collections.quayside.django.plugins.module_utils.deploy import RUNTIMES
@@ -94,6 +95,8 @@ def look(options: dict) -> dict:
     jobs = [("size", lambda: size(everyone)), ("disks", lambda: disks(apps)), ("packages", packages), ("units", lambda: units(apps))]
     jobs += names(options)
     jobs += [(f"certificates of {app['name']}", lambda app=app: served_certificates(app, options["certificate_days"], now)) for app in served]
+    if any(app["edge"] == "traefik" for app in served):
+        jobs.append(("traefik", left_out))
     if "apps" in groups:
         jobs += [(f"app {app['name']}", lambda app=app: application(app, everyone)) for app in apps]
     return {"now": now, "synchronized": synchronized(), "findings": together(jobs)}
@@ -244,6 +247,13 @@ def served_certificates(app: dict, early: float, now: float) -> list[dict]:
     for domain in [one for one in app["domains"] if not model.is_address(one)]:
         found += doctor_host.certificate(app, domain, handshake(domain.replace("*", "quayside-doctor", 1)), now, early)
     return found
+
+
+def left_out() -> list[dict]:
+    """Return what Traefik leaves out of what it was told to serve."""
+    return [finding("edge.left-out", "error", f"traefik: {name_}", f"Traefik cannot build it, and serves nothing by it: {why}",
+                    f"run playbooks/site.yml, which writes the routes of the apps anew; files of your own are beside them in {edges.Traefik.routes}")
+            for name_, why in traefik_api.faults(traefik_api.state()).items()]
 
 
 def handshake(name_: str) -> dict:

@@ -932,7 +932,8 @@ def redis_url(app: dict, number: int, celery: bool) -> str:
     """Return the URL of one database of the app's Redis; celery writes that of a socket in its own way."""
     if app["cache"]["engine"] == "container":
         password = app["secrets"].get("REDIS_PASSWORD", "")
-        return f"redis://{':' + quote(password, safe='') + '@' if password else ''}redis:6379/{number}"
+        # With the name of the user: a Redis that takes no password yet accepts a login only in this form (Redis 6, AUTH).
+        return f"redis://{'default:' + quote(password, safe='') + '@' if password else ''}redis:6379/{number}"
     if app["cache"]["port"]:
         return f"redis://:{quote(app['secrets'].get('REDIS_PASSWORD', ''), safe='')}@127.0.0.1:{app['cache']['port']}/{number}"
     socket = f"/run/redis-{app['name']}/redis.sock"

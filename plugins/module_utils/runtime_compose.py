@@ -53,6 +53,8 @@ class Compose(Runtime):
     def install(self) -> list[str]:
         """Write the units that start the app at boot and after a kill, and that prune its images; return what changed."""
         host.folder(f"{self.app['root']}/lib", 0o755)
+        for name in container_units.journal_files(self.app):
+            host.folder(f"{UNITS}/{name.rpartition('/')[0]}", 0o755)
         changed = [path for path, text in self.files().items() if host.write(path, text)]
         former = self.former()
         if former:
@@ -61,6 +63,9 @@ class Compose(Runtime):
                 host.remove(path)
         if former or any(path.startswith(UNITS) for path in changed):
             host.systemctl("daemon-reload")
+            # Docker starts containers by itself at boot, and none without the socket that it logs to.
+            host.systemctl("add-wants", "sockets.target", container_units.journal_socket(self.app))
+            host.systemctl("start", container_units.journal_socket(self.app))
         if former and host.systemctl("is-active", "--quiet", "--", f"{self.app['name']}.service", check=False).returncode == 0:
             host.systemctl("start", "--", *container_units.timers(self.app))
         return changed + former

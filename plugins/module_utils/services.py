@@ -124,6 +124,18 @@ def cache(app: dict, size: dict, conf: str) -> dict:
     return made
 
 
+def has_password(conf: str) -> bool:
+    """Return True when a file of Redis's asks for a password."""
+    return any(line.startswith("requirepass ") for line in conf.splitlines())
+
+
+def without_password(app: dict, containers: list[dict]) -> list[str]:
+    """Return the names of those running containers of an app's releases, as the engine describes them, that reach Redis without a password."""
+    plain = re.compile(r"^[^=]+=redis://redis:6379(/|\Z)")
+    return [one["Name"].lstrip("/") for one in containers
+            if one["State"]["Running"] and any(plain.match(text) for text in (one["Config"].get("Env") or []))]
+
+
 def requirepass(password: str) -> str:
     """Return the line of Redis's file that names its password."""
     return f"requirepass {json.dumps(password, ensure_ascii=False)}"

@@ -105,7 +105,7 @@ class Services:
         """Return path -> (text, mode) of the files. Their folder is root's: in the containers other users have to read them."""
         maxmemory = ((self.params["sizes"].get("cache") or {}).get("maxmemory")
                      or sizing.redis_memory_mb(host.size()[1], 1))
-        first, other = self.passwords.get("cache") or "", self.passwords.get("cache_other") or ""
+        first, other = self.redis_passwords()
         conf = services.redis_conf(self.app, first, int(maxmemory), rotation.redis_line(first, other)) if "redis" in self.parts else ""
         self.conf = conf
         found = {"compose.yaml": (services.text(self.app, self.params["sizes"], conf, self.images), 0o644)}
@@ -115,6 +115,32 @@ class Services:
             # That of the superuser, which nobody uses: it is made once, and only a new data folder takes it over.
             found["secrets/superuser"] = (host.text(f"{self.folder}/secrets/superuser") or random.token_urlsafe(32), 0o444)
         return {f"{self.folder}/{name}": value for name, value in found.items()}
+
+    def redis_passwords(self) -> tuple[str, str]:
+        """Return the passwords that Redis is to take: none as long as a running release, made before there was one, would be turned away by it."""
+        first, other = self.passwords.get("cache") or "", self.passwords.get("cache_other") or ""
+        if "redis" not in self.parts:
+            return "", ""
+        if not first:
+            self.warnings.append(f"app {self.app['name']}: its Redis has no password: playbooks/secrets.yml makes one (REDIS_PASSWORD), then run site.yml, "
+                                 "deploy, and site.yml")
+        elif not services.has_password(host.text(f"{self.folder}/secrets/redis.conf")):
+            plain = self.plain_clients()
+            if plain:
+                self.warnings.append(f"app {self.app['name']}: its Redis goes on without its new password, since {plain[0]} was made without it: "
+                                     "deploy, then run site.yml again")
+                return "", ""
+        return first, other
+
+    def plain_clients(self) -> list[str]:
+        """Return the running containers of the app that reach Redis without a password."""
+        try:
+            found = self.engine.get("/containers/json", filters={"label": [f"quayside.app={self.app['name']}", "quayside.release"]})
+            return services.without_password(self.app, [one for one in (self.ask(f"/containers/{entry['Id']}/json") for entry in found) if one])
+        except EngineError:
+            if self.check:
+                return []
+            raise
 
     def tag(self, part: str) -> str:
         """Return the image of a service as the model names it."""
@@ -267,7 +293,7 @@ class Services:
     def settle_cache(self, before: dict) -> None:
         """Let Redis take the passwords of its file, also where its container was not made anew for them."""
         path = f"{self.folder}/secrets/redis.conf"
-        wanted = [password for password in (self.passwords.get("cache"), self.passwords.get("cache_other")) if password]
+        wanted = [password for password in (self.passwords.get("cache"), self.passwords.get("cache_other")) if password and services.has_password(self.conf)]
         if "redis" not in self.parts or not wanted or before[path] == self.wanted[path]:
             return
         old = [json.loads(line.split(" ", 1)[1]) for line in before[path][0].splitlines() if line.startswith("requirepass ")]

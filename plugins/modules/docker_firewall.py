@@ -63,6 +63,19 @@ options:
     type: list
     elements: str
     default: []
+  connections:
+    description: Connections of one client, by IPv6 of its network of 64 bits, to a port that is declared for everybody. V(0) is any number.
+    type: int
+    default: 0
+  connections_total:
+    description: Connections of all clients to such a port. V(0) is any number.
+    type: int
+    default: 0
+  exempt:
+    description: Addresses and networks of load balancers, behind which many clients are. O(connections) does not hold for them.
+    type: list
+    elements: str
+    default: []
   bridges:
     description: The interfaces of Docker's networks. V(br-+) is all that begin with C(br-).
     type: list
@@ -170,6 +183,9 @@ def main():
             "rules": {"type": "list", "elements": "dict", "default": [], "options": rule},
             "outbound": {"type": "list", "elements": "dict", "default": []},
             "registries": {"type": "list", "elements": "str", "default": []},
+            "connections": {"type": "int", "default": 0},
+            "connections_total": {"type": "int", "default": 0},
+            "exempt": {"type": "list", "elements": "str", "default": []},
             "bridges": {"type": "list", "elements": "str", "default": ["docker0", "docker_gwbridge", "br-+"]},
             "script": {"type": "path", "default": "/usr/local/sbin/quayside-docker-firewall"},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
@@ -191,11 +207,12 @@ def main():
     except firewall.BadRule as error:
         module.fail_json(msg="%s. Next: correct docker_published_ports or docker_firewall_rules" % error)
 
+    limits = {"each": module.params["connections"], "total": module.params["connections_total"], "exempt": module.params["exempt"]}
     todo = []
     for family, path in FILES.items():
         before, after = config_files.read(path), config_files.ABSENT
         if present:
-            text = docker_firewall.text(rules, module.params["bridges"], family, opened, outbound.resolvers())
+            text = docker_firewall.text(rules, module.params["bridges"], family, opened, outbound.resolvers(), limits)
             after = config_files.State(text.encode(), 0o644, "root", "root")
         if before != after:
             todo.append((path, before, after))

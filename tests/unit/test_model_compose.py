@@ -118,7 +118,7 @@ def test_where_the_database_is(fields, url, where):
     assert model.environment(app)["DATABASE_HOST"] == where
 
 
-@pytest.mark.parametrize(("secrets", "url"), [({}, "redis://redis:6379/0"), ({"REDIS_PASSWORD": "a/b c:d@e"}, "redis://:a%2Fb%20c%3Ad%40e@redis:6379/0")])
+@pytest.mark.parametrize(("secrets", "url"), [({}, "redis://redis:6379/0"), ({"REDIS_PASSWORD": "a/b c:d@e"}, "redis://default:a%2Fb%20c%3Ad%40e@redis:6379/0")])
 def test_where_a_redis_in_a_container_is(secrets, url):
     app = loaded(**COMPOSE, cache={"engine": "container"}, secrets={**SECRETS, **secrets})
     assert model.secret_environment(app)["CACHE_URL"] == url

@@ -28,6 +28,7 @@ def test_the_words_of_hsts(hsts, value):
 
 
 @pytest.mark.parametrize(("fields", "words"), [
+    ({"limits": [{"path": "/" + "x" * 200, "rate": 1}]}, "limits[0].path: '/xxx"),
     ({"tls": {"mode": "none", "hsts": {"max_age": 60}}}, "tls.hsts: a browser that was told so could not come back with tls.mode none"),
     ({"tls": {"mode": "selfsigned", "hsts": {"max_age": 60}}}, "tls.hsts: a browser that was told so could not come back with tls.mode selfsigned"),
     ({"tls": {**PROVIDED, "hsts": {"max_age": -1}}}, "tls.hsts: max_age is a number of seconds"),

@@ -66,10 +66,12 @@ def render(*sites, release="trixie", **variables):
 
 def contained(*sites, variant="container", usable=(), **others):
     """Render as the tasks for a container do."""
-    variables = DataLoader().load_from_file(str(ROLE / "vars" / f"{variant}.yml"), trusted_as_template=True)
+    variables = {}
+    for name in dict.fromkeys(["container", variant]):
+        variables.update(DataLoader().load_from_file(str(ROLE / "vars" / f"{name}.yml"), trusted_as_template=True))
     held = {one["name"]: [{"names": one["domains"], "certificate": f"/edge/{one['name']}.crt", "key": f"/edge/{one['name']}.key"}]
             for one in sites if one["name"] in usable}
-    chosen = {"nginx_container_sites": list(sites), "nginx_files_sites": list(sites), "__nginx_certificates": {"usable": held}, "inventory_hostname": "en13"}
+    chosen = {"nginx_container_sites": list(sites), "nginx_behind_sites": list(sites), "__nginx_certificates": {"usable": held}, "inventory_hostname": "en13"}
     return render(*sites, **{**variables, **chosen, **others})
 
 
@@ -563,20 +565,44 @@ def test_http_only_while_no_certificate_can_serve():
     assert "443" not in done.main + done.sites["my-shop"]
 
 
-def test_files_only():
-    wanted = site(**TCP, tls=TLS, canonical="shop.example.com", frontends=[{**SPA, "path": "/app/"}], allow=[{"path": "/x/", "addresses": ["::1"]}],
-                  listen=[{"port": 8000, "upstream": "my-shop-web"}], limits=[{"path": "/", "rate": 1, "burst": 1}])
-    done = contained(wanted, variant="files")
+INNER = {"name": "quayside-edge-inner", "subnet": "172.30.0.0/24", "gateway": "172.30.0.1"}
+
+
+def behind(*sites):
+    """Render as the role traefik does, behind it."""
+    return contained(*sites, variant="behind", nginx_behind_network=INNER, nginx_trusted_proxies=[INNER["subnet"], "198.51.100.9"])
+
+
+def test_behind_another_edge_all_is_judged_and_only_that_edge_is_answered():
+    wanted = site(**TCP, tls=TLS, canonical="shop.example.com", domains=["shop.example.com", "www.shop.example.com"], frontends=[{**SPA, "path": "/app/"}],
+                  allow=[{"path": "/x/", "addresses": ["::1"]}, {"path": "/y/", "addresses": [], "login": "my-shop-2"}],
+                  limits=[{"path": "/", "rate": 1, "burst": 1}])
+    done = behind(wanted)
     config = done.sites["my-shop"]
     (server,) = blocks(config, "server {")
     assert "listen 8080;" in server
-    assert "location ^~ /static/" in server
-    assert "location ^~ /media/" in server
-    assert "location ^~ /app/" in server
-    for word in ("proxy_pass", "limit_req", "geo ", "ssl", "301 http", "8000"):
-        assert word not in config
-    assert "listen 8081;" in done.main
-    assert 'return 503 "$host: no release is live yet.\\n";' in done.main
+    for words in ("location ^~ /static/", "location ^~ /media/", "location ^~ /app/", "proxy_pass http://$quayside_my_shop_web;", "limit_req zone=",
+                  "if ($my_shop_refused_1) { return 403; }", "auth_basic_user_file /opt/quayside/edge/nginx/logins/$my_shop_login;"):
+        assert words in server
+    # Before anything else, and in each server that visitors reach.
+    assert server.index("if ($edge_stranger) { return 444; }") < server.index("$edge_hidden")
+    # The edge before it ends TLS and redirects.
+    for words in ("ssl", "301 http", "location ^~ /.well-known/acme-challenge/"):
+        assert words not in config
+    assert "proxy_set_header X-Forwarded-Proto $edge_scheme;" in server
+    assert "proxy_set_header X-Forwarded-Port $edge_port;" in server
+    (geo,) = blocks(done.main, "    geo $realip_remote_addr $edge_stranger {")
+    assert [line.split() for line in geo.splitlines()[1:]] == [["default", "1;"], ["172.30.0.0/24", "0;"], ["172.30.0.1", "1;"]]
+    assert "1wss https;" in done.main
+    assert "gzip off;" in done.main
+    assert "set_real_ip_from 172.30.0.0/24;" in done.main
+    assert "set_real_ip_from 198.51.100.9;" in done.main
+
+
+def test_only_behind_another_edge_strangers_are_refused():
+    for done in (render(site(**TCP)), contained(site(**TCP))):
+        assert "$edge_stranger" not in done.main + done.sites["my-shop"]
+        assert "gzip on;" in done.main
 
 
 @pytest.mark.skipif(not shutil.which("nginx", path="/usr/sbin:/usr/bin"), reason="needs nginx")

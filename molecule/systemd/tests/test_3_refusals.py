@@ -99,9 +99,7 @@ def test_a_python_that_does_not_fit(server):
 THEIRS = [
     ("printf '[Service]\\nExecStart=/bin/sleep 9\\n' > /etc/systemd/system/till.service", "rm /etc/systemd/system/till.service",
      "/etc/systemd/system/till.service is there and not of this app's making: give the app another name (name: my-till)"),
-    ("systemd-run --quiet --unit=till sleep 900", "systemctl stop till", "the unit till.service runs and is not of this app's making"),
     ("useradd --system --shell /bin/bash till", "userdel till", "user: till is an account that people log in by (shell /bin/bash)"),
-    ("groupadd till", "groupdel till", "user: the group till is there without a user of that name"),
     ("echo /var/log/till.log > /etc/logrotate.d/till", "rm /etc/logrotate.d/till", "/etc/logrotate.d/till is there and not of this app's making"),
     ("ln -s /etc /opt/till", "rm /opt/till", "root: /opt/till is a link"),
     ("runuser -u postgres -- psql -qc 'CREATE ROLE till CREATEROLE'", "runuser -u postgres -- psql -qc 'DROP ROLE till'",
@@ -115,8 +113,7 @@ def test_names_that_the_host_has_for_something_else(server, mode):
         server.inside(plant)
     try:
         path = server.changed_app(lambda app: app.update(name="till"))
-        refused(server.play("site", "-e", f"@{path}", *mode, ok=False), "nothing was changed, because", *(words for _plant, _remove, words in THEIRS[:1]),
-                *(words for _plant, _remove, words in THEIRS[2:3]), *(words for _plant, _remove, words in THEIRS[4:]))
+        refused(server.play("site", "-e", f"@{path}", *mode, ok=False), "nothing was changed, because", *(words for _plant, _remove, words in THEIRS))
     finally:
         for _plant, remove, _words in THEIRS:
             server.inside(remove, check=False)
