@@ -55,7 +55,8 @@ def test_01_a_planted_git_configuration_runs_nothing(walls, verb):
 
 
 def test_01_a_planted_mirror_runs_nothing_outside_of_a_sandbox(walls):
-    for mirror in walls.inside(f"find {HOME} -name '*.git' -type d -not -path '*/code/*'; echo {HOME}/cache/repository.git").splitlines():
+    found = walls.inside(f"find {HOME}/cache /var/cache -type d -name refs -path '*{APP}*' 2>/dev/null; echo {HOME}/cache/repository.git/refs")
+    for mirror in [path.removesuffix("/refs") for path in found.splitlines()]:
         walls.both(f"printf '{CONFIG.format(program=mirror + '/planted', hooks=mirror + '/hooks')}' >> {mirror}/config; "
                    f"printf '%s' {shlex.quote(SHELL)} > {mirror}/planted; chmod 755 {mirror}/planted; mkdir -p {mirror}/hooks; "
                    f"cp {mirror}/planted {mirror}/hooks/reference-transaction; cp {mirror}/planted {mirror}/hooks/post-fetch")
@@ -406,8 +407,9 @@ def test_low_the_copy_of_a_database_that_is_a_link_to_one_of_root(walls):
 
 
 def test_low_what_is_sent_by_rsync_follows_no_link(walls):
-    for name in ("source", "archives"):
-        walls.both(swap(f"{HOME}/cache/{name}", CANARY_FOLDER))
+    for folder in (f"{HOME}/cache", f"/var/cache/quayside/{APP}"):
+        for name in ("source", "archives"):
+            walls.both(f"mkdir -p {folder}; " + swap(f"{folder}/{name}", CANARY_FOLDER))
     apps = walls.changed(lambda app: app.update(source={"folder": str(walls.server.inventory.parent / "app")}))
     play = walls.play("deploy", "-e", f"django_app={APP}", "-e", apps)
     assert not play.unclear()
@@ -417,6 +419,7 @@ def test_low_what_is_sent_by_rsync_follows_no_link_one_level_deeper(walls):
     apps = walls.changed(lambda app: app.update(source={"folder": str(walls.server.inventory.parent / "app")}))
     first = walls.play("deploy", "-e", f"django_app={APP}", "-e", apps)
     assert first.rc == 0, first.out[-2500:]
-    walls.both(swap(f"{HOME}/cache/source/assets", CANARY_FOLDER) + "; " + swap(f"{HOME}/cache/source/frontend", CANARY_FOLDER))
+    for folder in walls.inside(f"find {HOME}/cache /var/cache -type d -name source -path '*{APP}*' 2>/dev/null; echo {HOME}/cache/source").splitlines():
+        walls.both(swap(f"{folder}/assets", CANARY_FOLDER) + "; " + swap(f"{folder}/frontend", CANARY_FOLDER))
     play = walls.play("deploy", "-e", f"django_app={APP}", "-e", apps)
     assert not play.unclear()
