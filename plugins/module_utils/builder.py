@@ -23,7 +23,7 @@ RUN = "/run/quayside-build"
 INSIDE = "198.19.255.1/24"  # of the range for tests of networks (RFC 2544), which nobody routes: the bridge between a RUN and its namespace
 MEMORY = 0.5  # of the host's: the live instance goes on beside a build
 TASKS = 4096
-START = 90  # seconds, on a slow disk
+START = 180  # seconds, on a busy host with a slow disk
 CHUNK = 1 << 20
 
 

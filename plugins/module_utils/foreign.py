@@ -65,7 +65,7 @@ def of_root(app: dict, seen: dict) -> list[str]:
     """Return what is wrong with the app's root and the folders that it lies in."""
     root = seen["root"]
     if root["kind"] not in ("missing", "folder"):
-        return [f"root: {app['root']} is a {root['kind']}, and a folder of its own is needed: name another root, or move it away"]
+        return [f"root: {app['root']} is a {root['kind']}, and a folder of its own is needed: name another root (the folder itself), or move it away"]
     strangers = sorted(set(root["names"]) - OWN_FOLDERS)
     if strangers and "releases" not in root["names"]:
         return [f"root: {app['root']} is there and not of this app's making (it holds {', '.join(strangers[:3])}): name another root, or move it away"]
@@ -179,7 +179,7 @@ def root(path: str) -> dict:
                 above[folder] = owner(known) if known.st_uid else f"all of the group {known.st_gid} or to everybody"
         folder = os.path.dirname(folder)
     if os.path.islink(path):
-        return {"kind": "link", "names": [], "above": above}
+        return {"kind": f"link to {os.readlink(path)}", "names": [], "above": above}
     try:
         mode = os.stat(path).st_mode
     except FileNotFoundError:

@@ -12,7 +12,6 @@ import json
 import os
 import posixpath
 import re
-import shlex
 import shutil
 import socket
 import subprocess
@@ -55,20 +54,28 @@ def login(repo: str) -> tuple[str, dict]:
     return plain, {f"http.{url.scheme}://{url.netloc.rpartition('@')[2]}/.extraHeader": f"Authorization: Basic {base64.b64encode(word.encode()).decode()}"}
 
 
+def in_memory(text: str) -> str:
+    """Return the path of a file in this process's memory, which lives as long as the process and which only its user opens."""
+    handle = os.memfd_create("quayside", 0)
+    os.fchmod(handle, 0o600)  # ssh refuses a key that others could read
+    os.write(handle, text.encode())
+    return f"/proc/{os.getpid()}/fd/{handle}"
+
+
 class Mirror:
     """The mirror of a repository in ``folder``, which also holds the keys of the hosts that it was fetched from."""
 
-    def __init__(self, folder: str, protocols: str = PROTOCOLS):
+    def __init__(self, folder: str, protocols: str = PROTOCOLS, key: str = ""):
         self.folder = folder
         self.git_dir = f"{folder}/repository.git"
         self.protocols = protocols
+        self.key = in_memory(key.rstrip("\n") + "\n") if key else ""
 
     def environment(self, settings: dict | None = None) -> dict:
         """Return all variables of git: no settings of the system, of a user or of ssh's, no password prompt, and a host key is trusted at first sight only."""
         ssh = f"ssh -F /dev/null -o BatchMode=yes -o ConnectTimeout=15 -o StrictHostKeyChecking=accept-new -o UserKnownHostsFile={self.folder}/known_hosts"
         ssh += " -o IdentitiesOnly=yes -o IdentityAgent=none -o ProxyCommand=none"
-        credentials = os.environ.get("CREDENTIALS_DIRECTORY")
-        ssh += f" -i {shlex.quote(credentials + '/source_key')}" if credentials else " -o IdentityFile=none"
+        ssh += f" -i {self.key}" if self.key else " -o IdentityFile=none"
         env = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C.UTF-8", "HOME": "/nonexistent", "XDG_CONFIG_HOME": "/nonexistent",
                "GIT_DIR": self.git_dir, "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_ATTR_NOSYSTEM": "1",
                "GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "", "SSH_ASKPASS": "", "GIT_SSH_COMMAND": ssh, "GIT_SSH_VARIANT": "ssh",
@@ -206,7 +213,7 @@ def resolve(mirror: Mirror, request: dict) -> dict:
 
 
 def main(request: dict) -> int:
-    mirror = Mirror(request["folder"])
+    mirror = Mirror(request["folder"], key=request.get("key", ""))
     if request["do"] == "archive":
         mirror.settle()
         sha = request["sha"] if COMMIT.match(request["sha"]) else "not a commit"

@@ -302,8 +302,7 @@ class Systemd(Runtime):
         env = {"PATH": f"{venv}/bin:/usr/local/bin:/usr/bin:/bin", "PYTHONPATH": processes.code_folder(self.app, release), "RELEASE": release, "HOME": "/tmp",
                # A migration that waits for a lock makes every request behind it wait too: rather fail and leave all serving.
                "PGOPTIONS": "-c lock_timeout=10s"}
-        properties = units.journal(self.app) + units.sandbox(self.app, [self.shelf.path(release)])
-        return host.one_off_argv(self.app, properties, command, units.helper(self.app, name, release), timeout,
+        return host.one_off_argv(self.app, units.sandbox(self.app, [self.shelf.path(release)]), command, units.helper(self.app, name, release), timeout,
                                  processes.code_folder(self.app, release), env, self.env_files(release))
 
     def env_files(self, release: str) -> list[str]:

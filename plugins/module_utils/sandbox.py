@@ -84,11 +84,14 @@ def build(app: dict, writable: list[str], neighbours: list[dict]) -> tuple:
             "InaccessiblePaths=" + " ".join(f"-{path}" for path in closed), *POLITE)
 
 
-def git(mirror: str, key: str = "") -> tuple:
-    """Return the directives of the sandbox of git: it sees the system, its mirror, and nothing else. ``key``: path of the deploy key."""
-    lines = [f"{name}={value}" for name, value in units.SANDBOX]
+def git(mirror: str) -> tuple:
+    """Return the directives of the sandbox of git: it sees the system, its mirror, and nothing else.
+
+    ProtectSystem=strict would bring the host's own root back over the empty one (seen with systemd 252); all that is bound here but the mirror is read-only.
+    """
+    lines = [f"{name}={value}" for name, value in units.SANDBOX if name not in ("ProtectSystem", "ProtectHome")]
     return (*lines, "MountAPIVFS=yes", "TemporaryFileSystem=/:ro", *(f"BindReadOnlyPaths={path}" for path in SYSTEM), f"BindPaths={mirror}",
-            f"ReadWritePaths={mirror}", "InaccessiblePaths=-/etc/quayside", *POLITE, *[f"LoadCredential=source_key:{key}"] * bool(key))
+            f"ReadWritePaths={mirror}", "InaccessiblePaths=-/etc/quayside", *POLITE)
 
 
 def leaf(path: str, user: str, mode: int = 0o700) -> str:

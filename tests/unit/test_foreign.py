@@ -78,6 +78,7 @@ def folders(tmp_path, monkeypatch):
 def test_the_units_of_the_collection_are_its_own(folders, app):
     wanted = units.files(app) if app["runtime"] == "systemd" else container_units.files(app)
     for name, text in wanted.items():
+        (folders[0] / name).parent.mkdir(exist_ok=True)
         (folders[0] / name).write_text(text)
     assert foreign.files(app, list(wanted)) == {}
 
@@ -111,7 +112,7 @@ def test_what_systemd_knows_under_the_name(monkeypatch, shown, found):
 
 def test_the_root_is_looked_at_without_following_it(tmp_path):
     (tmp_path / "pos").symlink_to("/etc")
-    assert foreign.root(str(tmp_path / "pos"))["kind"] == "link"
+    assert foreign.root(str(tmp_path / "pos"))["kind"] == "link to /etc"
     (tmp_path / "file").write_text("")
     assert foreign.root(str(tmp_path / "file"))["kind"] == "file"
     (tmp_path / "open").mkdir()

@@ -6,6 +6,7 @@ import io
 import os
 import subprocess
 import tarfile
+from pathlib import Path
 
 import pytest
 from ansible_collections.quayside.django.plugins.module_utils import git_mirror
@@ -200,6 +201,16 @@ def test_a_git_server_that_does_not_answer_is_told_at_once():
 ])
 def test_a_password_in_a_url_is_not_shown(repo, shown):
     assert git_mirror.shown(repo) == shown
+
+
+def test_a_deploy_key_is_in_memory_alone_and_one_that_ssh_takes(tmp_path):
+    one = Mirror(str(tmp_path), key="THE KEY")
+    path = one.environment()["GIT_SSH_COMMAND"].rpartition(" -i ")[2]
+    assert path.startswith(f"/proc/{os.getpid()}/fd/")
+    assert Path(path).read_text() == "THE KEY\n"
+    assert os.stat(path).st_mode & 0o777 == 0o600
+    assert not list(tmp_path.iterdir())
+    assert " -i " not in Mirror(str(tmp_path)).environment()["GIT_SSH_COMMAND"]
 
 
 # Planted settings. Each of them would make a mark, if git ran it.

@@ -154,7 +154,7 @@ def test_an_app_on_several_hosts_shares_its_services(database, cache, hosts, fin
 @pytest.mark.parametrize(("url", "told"), [
     ("postgresql://u:geheim99@db.example.com:25060/shop", "has no sslmode, so passwords and rows may go to db.example.com unencrypted: append ?ssl"),
     ("postgres://u:geheim99@db.example.com/shop?connect_timeout=5", "has no sslmode, so passwords and rows may go to db.example.com unencrypted: append &ssl"),
-    ("postgresql://u:geheim99@10.0.0.5:5432/shop?sslmode=prefer", "has sslmode=prefer, so passwords and rows may go to 10.0.0.5 unencrypted"),
+    ("postgresql://u:geheim99@198.51.100.5:5432/shop?sslmode=prefer", "has sslmode=prefer, so passwords and rows may go to 198.51.100.5 unencrypted"),
 ])
 def test_a_database_elsewhere_without_tls_is_warned_of(url, told):
     app = loaded(database={"engine": "external"}, secrets=dict(SECRETS, DATABASE_URL=url))

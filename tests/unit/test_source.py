@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 import pwd
@@ -18,12 +17,7 @@ SHA = "0123abc" + "4" * 33
 @pytest.fixture
 def asked(monkeypatch):
     """Return what git's unit is asked, and answer it; nothing is made on this machine."""
-    seen = {"texts": []}
-
-    @contextlib.contextmanager
-    def runtime_file(text):
-        seen["texts"].append(text)
-        yield "/run/quayside/key"
+    seen = {}
 
     def program(unit, _module, request):
         seen.update(unit=unit, request=request)
@@ -31,7 +25,6 @@ def asked(monkeypatch):
 
     monkeypatch.setattr(contained, "folder", lambda *_words: False)
     monkeypatch.setattr(sandbox, "leaf", lambda path, user: seen.update(leaf=(path, user)))
-    monkeypatch.setattr(sandbox, "runtime_file", runtime_file)
     monkeypatch.setattr(sandbox, "program", program)
     return seen
 
@@ -47,14 +40,11 @@ def test_git_runs_once_as_an_account_that_is_neither_root_nor_the_app(asked, sub
     assert asked["unit"].user == "quayside-git" != app["user"]
 
 
-def test_the_deploy_key_is_a_credential_of_that_one_command(asked):
+def test_the_deploy_key_goes_to_that_one_command_by_its_input(asked):
     one = source.of(loaded())
-    one.resolve("v1")
-    assert not [line for line in asked["unit"].properties if "Credential" in line]
     one.key = "KEY"
     one.resolve("v1")
-    assert "LoadCredential=source_key:/run/quayside/key" in asked["unit"].properties
-    assert asked["texts"] == ["KEY\n"]
+    assert asked["request"]["key"] == "KEY"
     assert "KEY" not in repr(asked["unit"].argv(["x"]))
 
 
