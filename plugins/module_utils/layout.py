@@ -49,6 +49,20 @@ def outdated_folders(wanted: dict[str, Folder]) -> list[str]:
     return found
 
 
+def obstacles(wanted: dict[str, Folder]) -> list[str]:
+    """Return what lies where a folder has to be, as texts for people. A link of root's own leads to a disk that an operator has chosen."""
+    found = []
+    for path in wanted:
+        try:
+            have = contained.state(path)
+        except OSError as error:
+            found.append(f"{path}: {error.strerror}")
+            continue
+        if have is not None and not stat.S_ISDIR(have.st_mode) and not (stat.S_ISLNK(have.st_mode) and have.st_uid == 0):
+            found.append(f"{path} is {contained.kind(have.st_mode)} where a folder has to be")
+    return found
+
+
 class Move:
     """The move of an app from the folders of an earlier version: what has to be done, and doing it.
 
@@ -76,8 +90,9 @@ class Move:
             self.venvs()
         self.kept_releases()
         self.lock()
+        gone = {line.partition(" to ")[0].partition(": removed")[0] for line in self.moved}
         self.left += [f"{path} lies in a folder of root's now: the app still reaches it, and makes nothing beside it (name a folder of its own in folders)"
-                      for path in unknown_entries(self.app)]
+                      for path in unknown_entries(self.app) if path not in gone]
 
     def do(self, line: str, act, *arguments) -> None:
         """Say what is moved, and do it but in check mode."""

@@ -84,6 +84,10 @@ def main() -> None:
     if unreachable:
         module.fail_json(msg=". ".join(unreachable))
     wanted = layout.folders(app, uid, gid)
+    obstacles = layout.obstacles(wanted)
+    if obstacles:
+        module.fail_json(msg=f"app {app['name']}: {'; '.join(obstacles)}. Nothing was changed; look where it comes from, remove it, and "
+                             "run playbooks/site.yml again")
     folders, units = layout.outdated_folders(wanted), runtime.outdated()
     move = layout.Move(app, uid, gid, runtime.manage_text, module.check_mode)
     rotation, rotated = f"/etc/logrotate.d/{app['name']}", logrotate(app)

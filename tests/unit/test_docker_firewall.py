@@ -90,7 +90,7 @@ def test_a_name_of_an_interface(name, bad):
 def test_connections_of_a_client_and_of_all_are_limited_before_they_are_let_in(family, mask, exempt):
     limits = {"each": 512, "total": 8192, "exempt": ["198.51.100.9", "2001:db8::/64"]}
     rules = docker_firewall.declared([80, "443/udp"], [{"port": ["9000"], "from": ["10.0.0.0/8"]}])
-    found = [line.removeprefix("-A quayside-docker ") for line in docker_firewall.text(rules, BRIDGES, family, limits).splitlines()]
+    found = [line.removeprefix("-A quayside-docker ") for line in docker_firewall.text(rules, BRIDGES, family, limits=limits).splitlines()]
     new = "-p tcp --syn -m conntrack --ctstate DNAT --ctdir ORIGINAL --ctorigdstport 80"
     refusals = [f"{new} -m connlimit --connlimit-above 8192 --connlimit-mask 0 -j REJECT --reject-with tcp-reset",
                 f"-s {exempt} {new} -j RETURN",

@@ -125,3 +125,19 @@ def test_nothing_follows_what_the_app_has_planted(app, tmp_path, what, where):
     assert os.listdir(victim) == ["secret"]
     assert "secret" not in contained.text(f"{app['etc']}/secrets.env").replace("SECRET", "")
     assert owned(app["shared"]) == (0, 0o711)
+
+
+@pytest.mark.parametrize("what", [name for name in PLANTS if name != "folder"])
+@pytest.mark.parametrize("where", ["shared/media", "shared/state", "cache/build", "shared", "venvs"])
+def test_what_lies_in_the_way_is_told_before_anything_moves(app, tmp_path, what, where):
+    path = f"{app['root']}/{where}"
+    contained.remove(path)
+    PLANTS[what](path, str(tmp_path / "victim"))
+    os.chown(path, APP, APP, follow_symlinks=False)
+    assert any(text.startswith(path) for text in layout.obstacles(layout.folders(app, APP, APP)))
+
+
+def test_a_disk_that_an_operator_has_linked_is_no_obstacle(app, tmp_path):
+    contained.remove(f"{app['shared']}/media")
+    os.symlink(tmp_path / "victim", f"{app['shared']}/media")
+    assert layout.obstacles(layout.folders(app, APP, APP)) == []

@@ -107,7 +107,7 @@ def test_http3_where_nginx_has_it(release, quic):
 def test_http3_only_with_a_certificate():
     assert "quic" not in contained(site(tls={**PROVIDED, "http3": True})).main
     assert "quic" in contained(site(tls={**PROVIDED, "http3": True}), usable=["my-shop"]).main
-    assert "Alt-Svc" not in contained(site(tls={**PROVIDED, "http3": True}), variant="files").sites["my-shop"]
+    assert "Alt-Svc" not in contained(site(tls={**PROVIDED, "http3": True}), variant="behind").sites["my-shop"]
 
 
 @pytest.mark.parametrize(("release", "brotli", "curves"), [

@@ -38,7 +38,7 @@ FILES = {
     "module_utils/image_prune.py": "reads the records of releases, which lie in folders of root's",
 }
 OUTSIDE = {  # /etc, /run, /var and folders of its own in /tmp
-    "module_utils": {"acme_reach", "certificate_copies", "config_files", "doctor_facts", "ssh_session", "traefik_files", "traefik_store",
+    "module_utils": {"acme_reach", "certificate_copies", "config_files", "doctor_facts", "ssh_session", "traefik_store",
                      "preflight"},
     "modules": {"config_files", "docker_daemon", "docker_firewall", "edge_logins", "firewall", "listeners", "nginx_config",
                 "self_signed", "ssh_server", "traefik_certificates", "traefik_routes"},
