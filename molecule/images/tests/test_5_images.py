@@ -188,7 +188,7 @@ def test_a_folder_of_the_controller_is_built_on_the_server(server, tmp_path):
     assert broken.rc != 0
     assert "could not be built" in broken.out
     assert server.json("/healthz/", HOST, tls=True)["version"] == commit
-    sent = server.inside("ls -a /srv/annex/cache/source")
+    sent = server.inside("ls -a /var/cache/quayside/annex/source")
     assert "README.md" not in sent
     assert "db.sqlite3" not in sent
     assert ".git\n" not in sent

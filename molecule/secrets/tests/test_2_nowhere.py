@@ -12,7 +12,7 @@ from story import App, Watcher
 # What root or the app's own user reads, as docs/secrets.md has it; as patterns of paths on the server.
 PLACES = [
     r"{root}/shared/secrets\.env(\.before)?", r"{root}/releases/[^/]+/compose\.yaml", r"{root}/services/secrets/(redis\.conf|superuser)",
-    r"{root}/cache/source_key", r"/etc/redis/redis-{name}\.conf", r"/var/lib/docker/containers/[^/]+/config\.v2\.json",
+    r"/etc/redis/redis-{name}\.conf", r"/var/lib/docker/containers/[^/]+/config\.v2\.json",
     r"/run/containerd/[^/]+/moby/[0-9a-f]+/config\.json",
 ]
 
