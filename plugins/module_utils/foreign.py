@@ -222,6 +222,6 @@ def roles() -> dict:
     if not glob.glob("/run/postgresql/.s.PGSQL.*"):
         return {}
     with contextlib.suppress(host.PhaseError, ValueError, KeyError):
-        done = host.run(["psql", "-XAtq", "-d", "postgres", "-c", ROLES], check=False, timeout=20, user="postgres")
+        done = host.run(["runuser", "-u", "postgres", "--", "psql", "-XAtq", "-d", "postgres", "-c", ROLES], check=False, timeout=20)
         return json.loads(done.stdout) if done.returncode == 0 else {}
     return {}
