@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from types import SimpleNamespace
+from unittest.mock import create_autospec
 
 import pytest
 from ansible_collections.quayside.django.plugins.module_utils import container_units, foreign, units
@@ -106,7 +107,7 @@ def test_the_unit_of_another_app_and_a_link_are_of_others(folders):
     ("", {}),
 ])
 def test_what_systemd_knows_under_the_name(monkeypatch, shown, found):
-    monkeypatch.setattr(foreign.host, "systemctl", lambda *_words, **_more: SimpleNamespace(stdout=shown))
+    monkeypatch.setattr(foreign.host, "systemctl", create_autospec(foreign.host.systemctl, return_value=SimpleNamespace(stdout=shown)))
     assert foreign.loaded("pos.service") == found
 
 
@@ -136,10 +137,12 @@ def test_images_of_others_are_found(monkeypatch):
 
 def test_a_server_of_postgresql_that_does_not_answer_has_no_roles(monkeypatch):
     monkeypatch.setattr(foreign.glob, "glob", lambda _pattern: ["/run/postgresql/.s.PGSQL.5432"])
-    monkeypatch.setattr(foreign.host, "run", lambda *_words, **_more: SimpleNamespace(returncode=2, stdout=""))
+    answer = create_autospec(foreign.host.run, return_value=SimpleNamespace(returncode=2, stdout=""))
+    monkeypatch.setattr(foreign.host, "run", answer)
     assert foreign.roles() == {}
-    monkeypatch.setattr(foreign.host, "run", lambda *_words, **_more: SimpleNamespace(returncode=0, stdout=json.dumps({"pos": ROLE})))
+    answer.return_value = SimpleNamespace(returncode=0, stdout=json.dumps({"pos": ROLE}))
     assert foreign.roles() == {"pos": ROLE}
+    assert answer.call_args.args[0][:5] == ["runuser", "-u", "postgres", "--", "psql"]
 
 
 def test_a_host_that_has_nothing_is_looked_at():
