@@ -121,7 +121,7 @@ class Server:
             lines = self.inside(f"docker events --since {since:.0f} --until $(date +%s) --filter label=quayside.app=bookshop "
                                 f"--filter label=quayside.process={process} --filter event=start --filter event=die --format '{{{{.Action}}}}'")
             return ["start" if line == "start" else "end" for line in lines.splitlines()]
-        lines = self.inside(f"journalctl -u 'bookshop-{process}@*' --since @{since:.0f} --no-pager | grep -E 'Started|Deactivated' || true")
+        lines = self.inside(f"journalctl --namespace='*' -u 'bookshop-{process}@*' --since @{since:.0f} --no-pager | grep -E 'Started|Deactivated' || true")
         return ["start" if "Started " in line else "end" for line in lines.splitlines()]
 
     def host(self):

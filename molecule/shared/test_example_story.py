@@ -64,7 +64,7 @@ def test_each_container_is_as_small_as_it_can_be(day, server, example):
                              f"{{{{.HostConfig.SecurityOpt}}}} {{{{.HostConfig.LogConfig.Type}}}} {{{{.State.Health.Status}}}}'")
         user, rest = line.split(maxsplit=1)
         assert user.split(":")[0] not in ("", "0", "root")
-        assert rest.startswith("true [ALL] [no-new-privileges:true] journald"), line
+        assert rest.startswith("true [ALL] [no-new-privileges:true] syslog"), line
         assert rest.endswith("healthy"), line
 
 

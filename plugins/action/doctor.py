@@ -8,7 +8,7 @@ import time
 
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
-from ansible_collections.quayside.django.plugins.module_utils import doctor, doctor_host, model
+from ansible_collections.quayside.django.plugins.module_utils import doctor, doctor_host, model, printed
 
 LOOK = "quayside.django.doctor_look"
 
@@ -32,6 +32,7 @@ def resolved(address: str) -> list[str]:
 class ActionModule(ActionBase):
     TRANSFERS_FILES = False
 
+    @printed.cleaned
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
         _checked, args = self.validate_argument_spec(argument_spec={

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 from ansible_collections.quayside.django.plugins.action import preflight
-from ansible_collections.quayside.django.plugins.module_utils import doctor
+from ansible_collections.quayside.django.plugins.module_utils import doctor, printed
 
 
 class ActionModule(preflight.Inventory):
     """The last task of the doctor."""
 
+    @printed.cleaned
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
         _checked, args = self.validate_argument_spec(argument_spec={
@@ -27,7 +28,7 @@ class ActionModule(preflight.Inventory):
         if doctor.fails(found, args["fail_on"]):
             # Without the list: Ansible prints all that a failed task returns, and the text says it for people.
             return dict(result, failed=True, counts=doctor.counts(found), msg=text)
-        self._display.display(text)
+        self._display.display(printed.clean(text))
         return dict(result, changed=False, findings=found, counts=doctor.counts(found), msg=text)
 
     @staticmethod

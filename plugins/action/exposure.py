@@ -7,7 +7,7 @@ import ipaddress
 import subprocess
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.quayside.django.plugins.module_utils import exposure, firewall, port_scan
+from ansible_collections.quayside.django.plugins.module_utils import exposure, firewall, port_scan, printed
 
 SPEC = {
     "host": {"type": "dict", "required": True},
@@ -37,6 +37,7 @@ class ActionModule(ActionBase):
     TRANSFERS_FILES = False
     _supports_check_mode = True
 
+    @printed.cleaned
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
         _checked, args = self.validate_argument_spec(argument_spec=SPEC)

@@ -14,7 +14,7 @@ from ansible import constants as C
 from ansible import context
 from ansible.errors import AnsibleError, AnsibleUndefinedVariable
 from ansible.plugins.action import ActionBase
-from ansible_collections.quayside.django.plugins.module_utils import doctor, doctor_inventory, model, preflight
+from ansible_collections.quayside.django.plugins.module_utils import doctor, doctor_inventory, model, preflight, printed
 
 CFG = doctor.finding("controller.settings", "warning", "ansible.cfg of your project",
                      "it lacks pipelining or ServerAlive: runs take longer, and one whose connection is cut may hang",
@@ -69,6 +69,9 @@ class Inventory(ActionBase):
             return findings
         apps = model.load(declared)
         if one:
+            wrong = preflight.run_findings(self._variable(task_vars, "version", ""), self._variable(task_vars, "release", ""))
+            if wrong:
+                return [doctor.of_text("inventory.wrong", "error", text) for text in wrong]
             hosts = [host for host in task_vars["ansible_play_hosts_all"] if host in task_vars["groups"].get("apps", [])]
             findings = [doctor.of_text("services.shared", "error", text) for text in preflight.shared_services(model.choose(apps, name), hosts)]
         return findings + [finding for app in apps if app["name"] == name or not name for finding in
@@ -102,6 +105,7 @@ class Inventory(ActionBase):
 class ActionModule(Inventory):
     """Every playbook begins with it."""
 
+    @printed.cleaned
     def run(self, tmp=None, task_vars=None):
         super().run(tmp, task_vars)
         _checked, args = self.validate_argument_spec(argument_spec={

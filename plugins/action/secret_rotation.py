@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
-from ansible_collections.quayside.django.plugins.module_utils import env_file, model, rotation, secret_needs, vault_file
+from ansible_collections.quayside.django.plugins.module_utils import env_file, model, printed, rotation, secret_needs, vault_file
 from ansible_collections.quayside.django.plugins.plugin_utils import declared, vault_store
 
 
@@ -13,6 +13,7 @@ class ActionModule(ActionBase):
     TRANSFERS_FILES = False
     _requires_connection = False
 
+    @printed.cleaned
     def run(self, tmp=None, task_vars=None):
         super().run(tmp, task_vars)
         _checked, args = self.validate_argument_spec(argument_spec={

@@ -9,7 +9,7 @@ import time
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.text.converters import to_text
 from ansible.plugins.action import ActionBase
-from ansible_collections.quayside.django.plugins.module_utils import way_in
+from ansible_collections.quayside.django.plugins.module_utils import printed, way_in
 
 SPEC = {
     "user": {"type": "str"},
@@ -31,6 +31,7 @@ class ActionModule(ActionBase):
     _supports_check_mode = True
     TRANSFERS_FILES = False
 
+    @printed.cleaned
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
         _valid, args = self.validate_argument_spec(argument_spec=SPEC)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.quayside.django.plugins.module_utils import model, sizing
+from ansible_collections.quayside.django.plugins.module_utils import model, sizing, units
 
 
 def _door(function):
@@ -23,13 +23,27 @@ def _plan(host, apps):
     return sizing.plan(dict(host), model.load(apps))
 
 
+def _limits(apps, planned, max_connections):
+    apps = [app for app in model.load(apps) if app["name"] in planned]
+    promised = {app["name"]: app["database"]["connections"] for app in apps}
+    limits = sizing.connection_limits(dict(planned), max_connections, promised)
+    return {app["database"]["name"]: limits[app["name"]] for app in apps}
+
+
+def _journals(apps, size, days, keep_free):
+    return [{"path": f"/etc/systemd/journald@{app['name']}.conf", "content": units.journal_limits(size, days, keep_free)}
+            for app in model.load(apps) if app["runtime"] == "systemd"]
+
+
 class FilterModule:
-    """The filters host_plan, postgresql_settings and redis_memory."""
+    """The filters connection_limits, host_plan, journals, postgresql_settings and redis_memory."""
 
     def filters(self):
         """:returns: dict of filter name to callable"""
         return {
+            "connection_limits": _door(_limits),
             "host_plan": _door(_plan),
+            "journals": _door(_journals),
             "postgresql_settings": _door(sizing.postgresql_settings),
             "redis_memory": _door(sizing.redis_memory_mb),
         }

@@ -105,13 +105,19 @@ def project(app: dict, release: str, facts: dict) -> dict:
             before += [process["name"]]
     services["manage"] = one_off(app, release, facts)
     return {"name": project_name(app, release), "services": services,
-            "networks": {"default": {"name": app["network"], "external": True}}}
+            "networks": {"default": {"name": app["network"], "external": True}, "edge": {"name": app["edge_network"], "external": True}}}
+
+
+def networks(process: dict, alias: str) -> dict:
+    """Return the networks of a process: that of the data for what needs them, and that of the edge for all that takes requests or has no other."""
+    joined = (["default"] if process["data"] else []) + (["edge"] if process["serves"] or not process["data"] else [])
+    return {name: {"aliases": [alias]} for name in joined}
 
 
 def service(app: dict, process: dict, release: str, facts: dict, copy: int) -> dict:
     """Return the service of one copy of a process."""
     name = process["name"]
-    made = common(app, release, facts, process["image"], writable_static=False)
+    made = common(app, release, facts, process["image"], writable_static=False, data=process["data"])
     argv = command(app, process, release, facts["workers"].get(name, 1), copy)
     if argv:
         made["command"] = argv
@@ -121,12 +127,12 @@ def service(app: dict, process: dict, release: str, facts: dict, copy: int) -> d
     made["environment"] = {**facts["env"], **secrets, "HOME": "/tmp", **variables(app, process, release, copy),
                            "WEB_CONCURRENCY": str(facts["workers"].get(name, 1)),
                            **{key: env_file.text(value) for key, value in process["env"].items()}}
-    made["networks"] = {"default": {"aliases": [f"{name}-{release}"]}}
+    made["networks"] = networks(process, f"{name}-{release}")
     made["labels"] = {"quayside.app": app["name"], "quayside.release": release, "quayside.process": name}
     # Not `always`: after a power loss the link `live` decides what comes back, and the app's own unit starts that.
     made["restart"] = "on-failure"
     made["stop_grace_period"] = f"{process['drain'] + 5}s"
-    made["logging"] = {"driver": "journald", "options": {"tag": f"{app['name']}-{name}"}}
+    made["logging"] = logging(app, name)
     memory = megabytes(process["memory"]) or facts["memory"].get(name, 0)
     if memory:
         made["mem_limit"] = f"{memory}m"
@@ -137,6 +143,15 @@ def service(app: dict, process: dict, release: str, facts: dict, copy: int) -> d
     if process["serves"]:
         made["healthcheck"] = healthcheck(app, process, release)
     return made
+
+
+def logging(app: dict, process: str) -> dict:
+    """Return how a container logs: into the app's own journal, where a flood pushes out no lines but its own. `docker logs` reads what Docker keeps beside it.
+
+    Docker's driver for the journal writes into that of the host, whatever namespace the app has, so the line goes by the syslog socket of the app's.
+    """
+    return {"driver": "syslog", "options": {"syslog-address": f"unixgram:///run/systemd/journal.{app['name']}/dev-log", "tag": f"{app['name']}-{process}",
+                                            "cache-max-size": "10m", "cache-max-file": "2"}}
 
 
 def healthcheck(app: dict, process: dict, release: str) -> dict:
@@ -167,20 +182,21 @@ def one_off(app: dict, release: str, facts: dict) -> dict:
     return made
 
 
-def common(app: dict, release: str, facts: dict, image: str, writable_static: bool) -> dict:
-    """Return what all containers of a release have: image, user, files, and as few rights as possible."""
+def common(app: dict, release: str, facts: dict, image: str, writable_static: bool, data: bool = True) -> dict:
+    """Return what all containers of a release have: image, user, files, and as few rights as possible; with ``data`` the sockets of host's services."""
     folder = f"{app['root']}/releases/{release}"
     static = app["static"]["root"] or f"{folder}/static"
-    volumes = [bind(app["shared"], app["shared"]), bind(f"{folder}/lib", HELPERS, read_only=True),
+    # shared/ is root's, so no app can put a link where the engine would mount its target; what can be written there are the leaves.
+    volumes = [bind(app["shared"], app["shared"], read_only=bool(app.get("rehearsal"))), bind(f"{folder}/lib", HELPERS, read_only=True),
                bind(f"{folder}/static", static, read_only=not writable_static)]
     if any(process["socket"] for process in app["processes"]):
         volumes.append(bind(f"{folder}/run", f"{folder}/run"))
     if app["media"]["root"]:
         volumes.append(bind(f"{app['shared']}/media", app["media"]["root"]))
     volumes += [bind(f"{app['shared']}/{kept['name']}", kept["path"]) for kept in app["folders"] if kept["path"]]
-    if app["database"]["engine"] == "postgresql":
+    if data and app["database"]["engine"] == "postgresql":
         volumes.append(bind("/run/postgresql", "/run/postgresql"))
-    if app["cache"]["engine"] == "redis":
+    if data and app["cache"]["engine"] == "redis":
         volumes.append(bind(f"/run/redis-{app['name']}", f"/run/redis-{app['name']}"))
     return {
         "image": facts["images"][image], "pull_policy": "never", "user": app["container"]["user"] or facts["user"],

@@ -7,16 +7,17 @@ stands in the release's own release.json, so that any phase can be run by a proc
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shlex
 import time
 
 from ansible_collections.quayside.django.plugins.module_utils import (
+    contained,
     edges,
     env_file,
     host,
     http_health,
+    layout,
     migrations,
     model,
     releases,
@@ -64,7 +65,6 @@ class Deploy:
         self.root = app["root"]
         self.shelf = releases.Shelf(self.root)
         self.lock = Lock(f"{self.root}/lock", options["run"], options["who"])
-        self.key = f"{self.root}/cache/source_key"
         self.edge = edges.EDGES[app["edge"]]
         self.release = options.get("release") or ""
         self.record = self.shelf.record(self.release) if self.release else {}
@@ -126,14 +126,18 @@ class Deploy:
     def store(self, **values) -> None:
         """Write values into the release's record."""
         self.record.update(values)
-        host.write(self.shelf.path(self.release, "release.json"), json.dumps(self.record, indent=1, sort_keys=True) + "\n", 0o640)
+        host.write(self.shelf.path(self.release, "release.json"), releases.dumped(self.record), 0o640)
 
     # Before anything changes
 
     def check_prepared(self) -> None:
-        """Raise PhaseError where site.yml has not made the app yet."""
-        if not os.path.isdir(f"{self.root}/releases"):
+        """Raise PhaseError where site.yml has not made the app yet, or has not moved it to the folders of today."""
+        if not contained.is_folder(f"{self.root}/releases"):
             raise PhaseError(f"{self.root} is not prepared on this host: run playbooks/site.yml for it first")
+        wanted = layout.folders(self.app, *host.ids(self.app["user"]))
+        outdated = [path for path in layout.outdated_folders(wanted) if wanted[path][1] == 0 or not contained.is_folder(path)]
+        if outdated:
+            raise PhaseError(f"{outdated[0]} is not the folder that this version of the collection makes there: run playbooks/site.yml for this host first")
         missing = self.edge.missing(self.app)
         if missing:
             raise PhaseError(f"{missing}: run playbooks/site.yml for this host first")
@@ -147,7 +151,7 @@ class Deploy:
 
     def resolve(self) -> None:
         """Find the commit, refuse what cannot work, and see whether there is anything to do."""
-        self.write_source_key()
+        self.lend_source_key()
         version = self.options["version"]
         found = {"version": version, **self.runtime.resolve(version)}
         self.clear_leftovers()
@@ -202,7 +206,7 @@ class Deploy:
                 self.notes.append(f"{release} was still running, left by a run that died: stopped")
         for release, record in self.shelf.records().items():
             if record.get("outcome") == "building" and release not in (live, self.release):
-                host.write(self.shelf.path(release, "release.json"), json.dumps(dict(record, outcome=releases.FAILED), indent=1) + "\n", 0o640)
+                host.write(self.shelf.path(release, "release.json"), releases.dumped(dict(record, outcome=releases.FAILED)), 0o640)
                 if record.get("from") == live and record.get("quieted"):
                     self.wake(live, record["quieted"])
 
@@ -232,25 +236,20 @@ class Deploy:
 
     # A new release
 
-    def write_source_key(self) -> None:
-        """Write the deploy key of the repository, when the app has one."""
-        uid, gid = host.ids(self.app["user"])
-        key = self.options.get("source_key")
-        if self.options.get("check") and os.path.exists(self.key):
-            return  # what is there serves for a look
-        if key:
-            host.write(self.key, key.rstrip("\n") + "\n", 0o600, uid, gid)
-        else:
-            host.remove(self.key)
+    def lend_source_key(self) -> None:
+        """Give the deploy key of the repository to the one command that reads it; it is never on the disk of the host."""
+        if self.options.get("source_key") and self.runtime.source:
+            self.runtime.source.key = self.options["source_key"]
 
-    def make_folders(self) -> None:
-        """Make the folders of the release. Only what the app has to write belongs to it."""
+    def make_folders(self, built: bool = True) -> None:
+        """Make the folders of the release. Only what the app has to write belongs to it; ``built``: the app's user builds code and static files."""
         uid, gid = host.ids(self.app["user"])
+        builder = uid if built else 0
         host.folder(self.shelf.path(self.release), 0o711)
-        host.folder(self.shelf.path(self.release, "bin"), 0o755)
+        host.folder(self.shelf.path(self.release, "bin"), 0o750, 0, gid)
         host.folder(self.shelf.path(self.release, "lib"), 0o755)
-        host.folder(self.shelf.path(self.release, "code"), 0o750, uid, gid)
-        host.folder(self.shelf.path(self.release, "static"), 0o2750, uid, self.app["edge_group"])
+        host.folder(self.shelf.path(self.release, "code"), 0o750, builder, gid)
+        host.folder(self.shelf.path(self.release, "static"), 0o2750, builder, self.app["edge_group"])
         host.folder(self.shelf.path(self.release, "run"), 0o2750, uid, self.app["edge_group"])
         host.folder(self.shelf.path(self.release, "frontends"), 0o2750, 0, self.app["edge_group"])
         for frontend in self.app["frontends"]:
@@ -262,7 +261,7 @@ class Deploy:
         self.store(outcome="building")
         self.runtime.fetch(self.release, self.record)
         env = model.release_environment(self.app, self.release, self.record["version"], self.record["secure"])
-        host.write(self.shelf.path(self.release, "env"), env_file.render(env), 0o600, *host.ids(self.app["user"]))
+        self.write_env(env_file.render(env))
         self.runtime.settle_secrets()
 
     def build(self) -> None:
@@ -278,7 +277,7 @@ class Deploy:
         if "quiet" in self.phases:
             self.runtime.prepare_control(self.release)  # it imports the app meanwhile, on another core
         if self.app["database"]["engine"] == "sqlite" and not only_check:
-            sqlite_copy.as_owner(host.ids(self.app["user"]), "prepare", model.sqlite_path(self.app))
+            sqlite_copy.as_app(self.on_sqlite, "prepare", model.sqlite_path(self.app))
         limit = 60 + sum(command["timeout"] for command in wanted)
         process = self.runtime.manage(self.release, "commands", limit)
         try:
@@ -292,12 +291,16 @@ class Deploy:
         finally:
             process.close()
 
+    def on_sqlite(self, command: list[str], timeout: int) -> list[str]:
+        """Return the argv that runs a program of ours as the app's user, who owns the SQLite database."""
+        return self.runtime.on_host(command, "sqlite", timeout)
+
     def copy_sqlite(self) -> None:
         """Keep the SQLite database as it was before the migrations of this release, in the release's folder."""
         path = model.sqlite_path(self.app)
-        if self.app["database"]["engine"] == "sqlite" and os.path.exists(path):
+        if self.app["database"]["engine"] == "sqlite" and contained.is_file(path):
             try:
-                size = sqlite_copy.take(path, self.shelf.path(self.release, "database.sqlite3"))
+                size = sqlite_copy.take(self.on_sqlite, path, self.shelf.path(self.release, "database.sqlite3"), host.ids(self.app["user"])[0])
             except sqlite_copy.CopyError as error:
                 raise PhaseError(f"no copy of the database could be made before the migrations: {error}") from error
             self.notes.append(f"the database before the migrations is {self.shelf.path(self.release, 'database.sqlite3')} ({size // 1024} KiB)")
@@ -373,30 +376,48 @@ class Deploy:
     def copy(self) -> None:
         """Copy the kept release under the new id; files are linked, not written again."""
         target = self.record["of"]
-        self.make_folders()
+        self.seal(target)
+        self.make_folders(built=False)
         self.store()
         for name in ("static", "frontends"):
-            if os.path.isdir(self.shelf.path(target, name)):
-                host.run(["cp", "-a", "--link", f"{self.shelf.path(target, name)}/.", self.shelf.path(self.release, name)])
+            if contained.is_folder(self.shelf.path(target, name)):
+                host.run(["cp", "-a", "--link", "--", f"{self.shelf.path(target, name)}/.", self.shelf.path(self.release, name)])
         text = host.text(self.shelf.path(target, "env")).replace(target, self.release)
         # How it is reached is that of today, as secrets are: the edge serves these names, whatever the release served once.
         text = env_file.render({**env_file.parse(text), **model.told(self.app, self.record["secure"], frozenset(self.options["secrets"]))})
-        host.write(self.shelf.path(self.release, "env"), text, 0o600, *host.ids(self.app["user"]))
+        self.write_env(text)
         self.runtime = self.runtime.with_processes(self.record["processes"])
         self.store(**self.runtime.copy(target, self.release, self.record))
         if self.options.get("refresh"):
             self.runtime.settle_secrets()
 
+    def write_env(self, text: str) -> None:
+        """Write the env of the release. systemd opens it as root, so the app must not be able to make something else of it."""
+        host.write(self.shelf.path(self.release, "env"), text, 0o640, 0, host.ids(self.app["user"])[1])
+
     # The instance
+
+    def seal(self, release: str) -> None:
+        """Give what the app's user has made of a release to root: nothing but root changes code that runs, or files that are served."""
+        if self.shelf.record(release).get("sealed"):
+            return
+        uid, gid = host.ids(self.app["user"])
+        owners = {uid, *(int(word) for word in self.app["container"]["user"].split(":")[:1] if word)}
+        for name, group, public in (("code", gid, False), ("static", self.app["edge_group"], True), ("frontends", self.app["edge_group"], True)):
+            if contained.is_folder(self.shelf.path(release, name)):
+                contained.seal(self.shelf.path(release, name), owners, group, public)
 
     def start(self) -> None:
         """Start the servers of the new instance beside the live one."""
+        if not self.record.get("sealed"):
+            self.seal(self.release)
+            self.store(sealed=True)
         static_files.add(f"{self.root}/static", self.shelf.path(self.release, "static"))
         for frontend in self.app["frontends"]:
             static_files.add(f"{self.root}/frontends/{frontend['name']}", self.shelf.path(self.release, "frontends", frontend["name"]))
         away = [] if self.options["first"] else self.runtime.members(self.release, "singles")
         wanted = [unit for unit in self.runtime.members(self.release) if unit not in away]
-        host.write(self.shelf.path(self.release, "units"), "\n".join(wanted) + "\n")
+        host.write(self.shelf.path(self.release, "units"), "\n".join(wanted) + "\n", 0o640)
         self.store(started=time.time())
         self.runtime.start(self.release, "servers")
 
@@ -525,9 +546,10 @@ class Deploy:
 
     def rehearse(self) -> list[str]:
         """Return what the phases would do, a line each. Nothing of the app changes; code and venv are built in its cache."""
-        if not os.path.isdir(f"{self.root}/releases") or not os.path.isdir(f"{self.root}/cache"):
+        if not contained.is_folder(f"{self.root}/releases") or not contained.is_folder(f"{self.root}/cache"):
             return [f"plan unknown until site.yml ran: {self.root} is not there yet"]
         lines = []
+        self.check_prepared()
         held = self.lock.read()
         if held:
             lines.append(f"lock: {held.get('who')} holds it; a deploy now would be refused while that run lives")
@@ -538,11 +560,12 @@ class Deploy:
         lines += [f"resolve: {self.record['version']} is {self.record['sha'][:7]}; live is {self.shelf.record(live).get('version', 'nothing')} {live}",
                   f"fetch: release {self.release}"]
         # Its root is another one; the data of the app (an SQLite file) are read where they are.
-        shadow = Deploy(dict(self.app, root=f"{self.root}/cache/check"), self.options)
+        shadow = Deploy(dict(self.app, root=f"{self.root}/cache/check", etc=f"{self.app['etc']}/check", rehearsal=True), self.options)
         try:
             lines += shadow.rehearse_build(self)
         finally:
             host.remove(shadow.root)
+            host.remove(shadow.app["etc"])
         changed = sorted(self.runtime.outdated())
         if changed:
             lines.append(f"units: {', '.join(changed)} would change")
@@ -562,8 +585,9 @@ class Deploy:
         self.release, self.record = real.release, dict(real.record)
         uid, gid = host.ids(self.app["user"])
         host.folder(self.root, 0o711)
-        for name, mode, owner in (("releases", 0o711, (0, 0)), ("venvs", 0o755, (uid, gid)), ("cache", 0o755, (uid, gid)), ("shared", 0o755, (uid, gid))):
-            host.folder(f"{self.root}/{name}", mode, *owner)
+        for path, wanted in layout.folders(self.app, uid, gid).items():
+            if path.startswith((self.root, self.app["etc"])):
+                host.folder(path, *wanted)
         self.runtime.source = real.runtime.source
         self.fetch()
         values, lines = self.runtime.rehearse_build(self.release, self.record, real.runtime)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import shutil
 import socket as sockets
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -70,6 +71,20 @@ class Engine:
         except (OSError, http.client.HTTPException) as error:
             raise EngineError(0, f"the Docker engine does not answer at {self.socket}: is it installed? run playbooks/site.yml; systemctl status docker "
                                  f"({reason(error)})") from error
+        finally:
+            connection.close()
+
+    def download(self, path: str, stream: Any, **query: Any) -> None:
+        """Write what GET answers into an open file, as it comes; raises EngineError, and what writing raises."""
+        connection = UnixConnection(self.socket, self.timeout)
+        try:
+            connection.request("GET", quote(path, safe="/:@") + f"?{urlencode(texts(query))}")
+            response = connection.getresponse()
+            if response.status >= 400:
+                answer(response.status, response.getheader("Content-Type", ""), response.read(), f"GET {path}")
+            shutil.copyfileobj(response, stream, 1 << 20)
+        except (sockets.timeout, http.client.HTTPException) as error:
+            raise EngineError(0, f"the Docker engine at {self.socket} ended in the middle of GET {path}: journalctl -u docker ({reason(error)})") from error
         finally:
             connection.close()
 

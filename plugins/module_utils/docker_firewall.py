@@ -7,7 +7,7 @@ from __future__ import annotations
 import ipaddress
 import re
 
-from ansible_collections.quayside.django.plugins.module_utils import firewall
+from ansible_collections.quayside.django.plugins.module_utils import firewall, outbound
 
 CHAIN = "quayside-docker"
 LOOPBACK = {4: "127.0.0.0/8", 6: "::1/128"}
@@ -45,7 +45,7 @@ def protocols(rule):
     return ["tcp", "udp"] if rule.get("proto") == "any" else [rule.get("proto") or "tcp"]
 
 
-def text(rules, bridges, family):
+def text(rules, bridges, family, opened=(), resolvers=(), limits=None):
     """What iptables-restore (ip6tables-restore) reads, with --noflush. The chain is replaced in one step, never empty.
 
     Only a connection that Docker redirected may come in, by the port that its client asked for: who routes to a container's own
@@ -55,11 +55,16 @@ def text(rules, bridges, family):
     :param rules: list of dict, see declared
     :param bridges: names of the interfaces of Docker's networks, `br-+` for all that begin with br-
     :param family: 4 or 6
+    :param opened: list of dict of interface, to and port (or none for all), what an app's containers may reach of private networks
+    :param resolvers: addresses of name servers in private networks, which all containers may ask
+    :param limits: see limited; None for none
     :returns: str
     """
     lines = ["-m conntrack --ctstate RELATED,ESTABLISHED -j RETURN"]
+    lines += outgoing(bridges, family, opened, resolvers)
     lines += ["-i %s -j RETURN" % bridge for bridge in bridges]
     lines.append("-m conntrack --ctstate DNAT --ctorigdst %s -j DROP" % LOOPBACK[family])
+    lines += limited(rules, family, **(limits or {}))
     for rule in rules:
         if rule["from"] != "any" and ipaddress.ip_network(rule["from"]).version != family:
             continue
@@ -70,6 +75,52 @@ def text(rules, bridges, family):
     lines += ["-o %s -j DROP" % bridge for bridge in bridges]
     body = "".join(line + "\n" if line.startswith("#") else "-A %s %s\n" % (CHAIN, line) for line in lines)
     return "*filter\n:%s - [0:0]\n%sCOMMIT\n" % (CHAIN, body)
+
+
+def outgoing(bridges, family, opened, resolvers):
+    """The words that close private networks to containers, but for what is opened. What goes to another bridge is Docker's own business.
+
+    :param bridges: see text
+    :param family: 4 or 6
+    :param opened: see text
+    :param resolvers: see text
+    :returns: list of str
+    """
+    lines = ["-i %s -d %s%s -j RETURN" % (one["interface"], one["to"], " -p tcp --dport %s" % one["port"] if one.get("port") else "")
+             for one in opened if ipaddress.ip_network(one["to"]).version == family]
+    lines += ["-i %s -o %s -j RETURN" % (bridge, other) for bridge in bridges for other in bridges]
+    lines += ["-i %s -d %s -p %s --dport 53 -j RETURN" % (bridge, address, proto) for bridge in bridges for address in resolvers
+              if ipaddress.ip_address(address).version == family for proto in ("udp", "tcp")]
+    closed = [network for network in outbound.CLOSED if ipaddress.ip_network(network).version == family]
+    # Refused, not dropped: what asks for such an address is told at once.
+    return lines + ["-i %s -d %s -j REJECT" % (bridge, network) for bridge in bridges for network in closed]
+
+
+def limited(rules, family, each=0, total=0, exempt=()):
+    """The words that refuse connections beyond a number, before a byte of a request has come: no program can count those.
+
+    A client by IPv6 is its network of 64 bits: who has that has 2^64 addresses (RFC 6177).
+
+    :param rules: list of dict, see declared; what is declared by TCP for everybody is limited
+    :param family: 4 or 6
+    :param each: connections of one client to one port; 0 for any number
+    :param total: connections of all clients to one port; 0 for any number
+    :param exempt: addresses and networks of load balancers, behind which many clients are
+    :returns: list of str
+    """
+    ports = dict.fromkeys(rule["port"] for rule in rules if rule["proto"] == "tcp" and rule["port"] and rule["from"] == "any")
+    away = [source for source in exempt if ipaddress.ip_network(source, strict=False).version == family]
+    lines = []
+    for port in ports:
+        new = "-p tcp --syn -m conntrack --ctstate DNAT --ctdir ORIGINAL --ctorigdstport %s" % port
+        refusal = "-j REJECT --reject-with tcp-reset"
+        if total:
+            lines.append("%s -m connlimit --connlimit-above %d --connlimit-mask 0 %s" % (new, total, refusal))
+        if each:
+            # The port is declared for everybody, so RETURN is what its allowance would say as well.
+            lines += ["-s %s %s -j RETURN" % (source, new) for source in away]
+            lines.append("%s -m connlimit --connlimit-above %d --connlimit-mask %d %s" % (new, each, 32 if family == 4 else 64, refusal))
+    return lines
 
 
 def allowance(rule):

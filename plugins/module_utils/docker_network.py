@@ -1,21 +1,80 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The Docker network of an app: its instances, its services and the edge meet there, and nobody else."""
+"""The Docker networks of an app: one for its data, and one in which the edge reaches those of its processes that take requests.
+
+An app of a collection before this one has a single network, with all of it. Its containers are put into the second one while they run, so that an edge that
+is no longer in the first goes on reaching them; their next release is made for both.
+"""
 from __future__ import annotations
+
+import contextlib
+import hashlib
 
 from ansible_collections.quayside.django.plugins.module_utils.docker_engine import Engine, EngineError
 
 
-def there(name: str) -> bool:
-    """Return True when the host has a network of this name; raises EngineError when the engine does not answer."""
-    try:
-        Engine().get(f"/networks/{name}")
-    except EngineError as error:
-        if error.status == 404:
-            return False
-        raise
-    return True
+def bridge(name: str) -> str:
+    """Return the name of the interface of a network that is made here: known before the network is, so that rules can name it.
+
+    Docker's own names are ``br-`` and hexadecimal digits, so none of them begins with ``br-q``; an interface's name has at most 15 characters.
+    """
+    return f"br-q{hashlib.sha256(name.encode()).hexdigest()[:10]}"
 
 
-def make(name: str, app: str) -> None:
-    """Make the network of an app."""
-    Engine().post("/networks/create", {"Name": name, "Driver": "bridge", "CheckDuplicate": True, "Labels": {"quayside.app": app}})
+def interface(engine: Engine, name: str) -> str:
+    """Return the interface of a network, also of one that is not there yet or was made by Docker's own rules."""
+    found = known(engine, name)
+    if not found:
+        return bridge(name)
+    return (found.get("Options") or {}).get("com.docker.network.bridge.name") or f"br-{found['Id'][:12]}"
+
+
+def known(engine: Engine, name: str) -> dict:
+    """Return what the engine knows of the network with exactly this name, empty when there is none; raises EngineError."""
+    with contextlib.suppress(EngineError):
+        found = engine.get(f"/networks/{name}")
+        return found if found.get("Name") == name else {}  # the engine also finds the beginning of an id
+    engine.get("/_ping")
+    return {}
+
+
+def names(app: dict) -> list[str]:
+    """Return the networks of an app."""
+    return [app["network"], app["edge_network"]]
+
+
+def missing(app: dict, engine: Engine | None = None) -> list[str]:
+    """Return the networks of an app that the host does not have; raises EngineError when the engine does not answer."""
+    engine = engine or Engine()
+    return [name for name in names(app) if not known(engine, name)]
+
+
+def make(app: dict, name: str, engine: Engine | None = None) -> None:
+    """Make a network of an app."""
+    (engine or Engine()).post("/networks/create", {
+        "Name": name, "Driver": "bridge", "CheckDuplicate": True, "Labels": {"quayside.app": app["name"]},
+        "Options": {"com.docker.network.bridge.name": bridge(name)}})
+
+
+def strays(app: dict, engine: Engine | None = None) -> dict:
+    """Return container -> its names in the edge's network, for those that take requests and are in the network of before alone.
+
+    The second name is the one that the edge was told when the release was made: ``web-<release>.<network>``.
+    """
+    engine = engine or Engine()
+    serving = {process["name"] for process in app["processes"] if process["serves"]}
+    found = {}
+    for one in engine.get("/containers/json", all=True, filters={"label": [f"quayside.app={app['name']}", "quayside.release", "quayside.process"]}):
+        joined = (one.get("NetworkSettings") or {}).get("Networks") or {}
+        process, release = one["Labels"]["quayside.process"], one["Labels"]["quayside.release"]
+        if process in serving and app["network"] in joined and app["edge_network"] not in joined:
+            found[one["Names"][0].lstrip("/")] = [f"{process}-{release}", f"{process}-{release}.{app['network']}"]
+    return found
+
+
+def join(app: dict, engine: Engine | None = None) -> list[str]:
+    """Put the containers of releases from before into the edge's network; return their names. They run on."""
+    engine = engine or Engine()
+    found = strays(app, engine)
+    for container, aliases in found.items():
+        engine.post(f"/networks/{app['edge_network']}/connect", {"Container": container, "EndpointConfig": {"Aliases": aliases}})
+    return list(found)

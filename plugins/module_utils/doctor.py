@@ -50,6 +50,7 @@ CODES = {
     "media.url": "MEDIA_URL is not the path that the edge serves",
     "media.unreadable": "the edge cannot read uploaded files",
     "media.not-served": "an uploaded file does not come through the edge",
+    "edge.left-out": "the edge leaves out what it cannot build",
     "check": "a finding of manage.py check --deploy, as check.<its id>",
     "migrations.unapplied": "the live release has migrations that are not applied",
     "database.unreachable": "the app does not reach its database",

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import glob
+import itertools
 import json
 import os
 import re
 import socket
 import ssl
+import stat
 import subprocess
 import sys
 import tempfile
@@ -20,6 +22,7 @@ from urllib.parse import quote
 
 from ansible_collections.quayside.django.plugins.module_utils import (
     certificates,
+    contained,
     django_probe,
     dns_query,
     doctor_app,
@@ -34,6 +37,7 @@ from ansible_collections.quayside.django.plugins.module_utils import (
     runtime,
     served,
     sizing,
+    traefik_api,
 )
 from ansible_collections.quayside.django.plugins.module_utils import lock as locks
 from ansible_collections.quayside.django.plugins.module_utils.deploy import RUNTIMES
@@ -91,6 +95,8 @@ def look(options: dict) -> dict:
     jobs = [("size", lambda: size(everyone)), ("disks", lambda: disks(apps)), ("packages", packages), ("units", lambda: units(apps))]
     jobs += names(options)
     jobs += [(f"certificates of {app['name']}", lambda app=app: served_certificates(app, options["certificate_days"], now)) for app in served]
+    if any(app["edge"] == "traefik" for app in served):
+        jobs.append(("traefik", left_out))
     if "apps" in groups:
         jobs += [(f"app {app['name']}", lambda app=app: application(app, everyone)) for app in apps]
     return {"now": now, "synchronized": synchronized(), "findings": together(jobs)}
@@ -134,14 +140,14 @@ def disks(apps: list[dict]) -> list[dict]:
     """Return which file systems lack room, each once."""
     wanted = {"/": 0, "/var": 0, "/tmp": 0, "/var/lib/docker": 0, "/var/lib/postgresql": 0}
     for app in apps:
-        wanted.update({f"{app['root']}/releases": app["disk"] * 2 ** 20, **dict.fromkeys(glob.glob(f"{app['root']}/shared/*/"), 0)})
+        wanted.update({f"{app['root']}/releases": app["disk"] * 2 ** 20, **dict.fromkeys(model.leaf_folders(app), 0)})
     seen, found = set(), []
     for path, need in sorted(wanted.items(), key=lambda one: -one[1]):
-        with contextlib.suppress(OSError):
-            device = os.stat(path).st_dev
+        with contextlib.suppress(OSError), contained.opened(path) as folder:
+            device = os.fstat(folder).st_dev
             if device not in seen:
                 seen.add(device)
-                room = os.statvfs(path)
+                room = os.fstatvfs(folder)
                 found.append({"path": path.rstrip("/") or "/", "total": room.f_blocks * room.f_frsize, "free": room.f_bavail * room.f_frsize, "need": need,
                               "inodes": room.f_files, "inodes_free": room.f_favail})
     return doctor_host.disks(found)
@@ -243,6 +249,13 @@ def served_certificates(app: dict, early: float, now: float) -> list[dict]:
     return found
 
 
+def left_out() -> list[dict]:
+    """Return what Traefik leaves out of what it was told to serve."""
+    return [finding("edge.left-out", "error", f"traefik: {name_}", f"Traefik cannot build it, and serves nothing by it: {why}",
+                    f"run playbooks/site.yml, which writes the routes of the apps anew; files of your own are beside them in {edges.Traefik.routes}")
+            for name_, why in traefik_api.faults(traefik_api.state()).items()]
+
+
 def handshake(name_: str) -> dict:
     """Return what is known of the certificate that is served for a name."""
     der = served.certificate(name_)
@@ -330,7 +343,7 @@ def ask(app: dict, shelf, live: str) -> dict:
 def live_names(app: dict, shelf, live: str) -> list[str]:
     """Return the names of the variables that the live release was given."""
     found = set()
-    for path in (shelf.path(live, "env"), f"{app['shared']}/secrets.env") if app["runtime"] == "systemd" else (shelf.path(live, "env"),):
+    for path in (shelf.path(live, "env"), model.secrets_file(app)) if app["runtime"] == "systemd" else (shelf.path(live, "env"),):
         with contextlib.suppress(env_file.EnvError):
             found |= set(env_file.parse(host.text(path)))
     if app["runtime"] == "compose":
@@ -343,7 +356,7 @@ def secret_values(apps: list[dict]) -> set[str]:
     found = set()
     for app in apps:
         shelf = releases.Shelf(app["root"])
-        texts = [host.text(f"{app['shared']}/secrets.env")]
+        texts = [host.text(model.secrets_file(app))]
         with contextlib.suppress(env_file.EnvError):
             found |= set(env_file.parse(texts[0]).values())
         if app["runtime"] == "compose" and shelf.live():
@@ -387,8 +400,9 @@ def readable(path: str) -> dict:
     shown = tool(argv)
     seen = json.loads(shown) if shown else {}
     if seen.get("blocked"):
-        have = os.stat(seen["blocked"])
-        seen.update(mode=f"{have.st_mode & 0o7777:04o}", owner=tool(["stat", "-c", "%U:%G", seen["blocked"]]).strip())
+        have = contained.state(seen["blocked"])
+        if have is not None:
+            seen.update(mode=f"{have.st_mode & 0o7777:04o}", owner=tool(["stat", "-c", "%U:%G", "--", seen["blocked"]]).strip())
     return seen
 
 
@@ -407,13 +421,9 @@ def through(app: dict, field: str, folder: str, check) -> list[dict]:
 
 def first_file(folder: str) -> str:
     """Return the path below a folder of one file that an edge would serve, an empty text when there is none among the first."""
-    count = 0
-    for base, folders, files in os.walk(folder):
-        folders[:] = sorted(one for one in folders if not one.startswith("."))
-        for one in sorted(files):
-            count += 1
-            if not one.startswith(".") and re.search(r"\.(css|js|png|jpe?g|svg|txt|woff2?|pdf|webp|gif|ico)$", one):
-                return os.path.relpath(os.path.join(base, one), folder)
-        if count > SOME * 10:
-            break
+    with contextlib.suppress(OSError):
+        for path, _folder, name, have in itertools.islice(contained.walk(folder), SOME * 10):
+            hidden = any(part.startswith(".") for part in path.split("/"))
+            if stat.S_ISREG(have.st_mode) and not hidden and re.search(r"\.(css|js|png|jpe?g|svg|txt|woff2?|pdf|webp|gif|ico)$", name):
+                return path
     return ""

@@ -8,6 +8,7 @@ import re
 import time
 
 from ansible_collections.quayside.django.plugins.module_utils.doctor import finding
+from ansible_collections.quayside.django.plugins.module_utils.host import JOURNAL
 
 DAY = 86400
 STALE_LISTS = 7 * DAY
@@ -225,7 +226,7 @@ def units(failed: list[str], apps: list[dict]) -> list[dict]:
     """Return which units have failed. Those of the apps and of what they need are errors."""
     needed = ("nginx", "postgresql", "redis", "docker", "certbot", "quayside", *(app["name"] for app in apps))
     return [finding("units.failed", "error" if unit.startswith(needed) else "warning", f"unit {unit}", "it has failed",
-                    f"systemctl status {unit}; journalctl -u {unit} -n 50; then systemctl reset-failed {unit}") for unit in failed]
+                    f"systemctl status {unit}; {JOURNAL} -u {unit} -n 50; then systemctl reset-failed {unit}") for unit in failed]
 
 
 def lock(app: dict, holder: dict, why_stale: str, since: str) -> list[dict]:

@@ -32,11 +32,11 @@ def loopback(app: dict, record: dict, release: str) -> dict:
 
 
 def networked(app: dict, record: dict, release: str) -> dict:
-    """Return process -> address of a release on its app's Docker network.
+    """Return process -> address of a release on the Docker network that its app and the edge have together.
 
     The network is part of the name: an edge is in the networks of several apps, and two releases of the same commit may have one id.
     """
-    return {process["name"]: f"{process['name']}-{release}.{app['network']}:{process['port']}" for process in reached(app, record)}
+    return {process["name"]: f"{process['name']}-{release}.{app['edge_network']}:{process['port']}" for process in reached(app, record)}
 
 
 def reached(app: dict, record: dict) -> list[dict]:
@@ -206,43 +206,25 @@ class NginxContainer(Nginx):
         return super().missing(app) if os.path.exists(f"{FOLDER}/compose.yaml") else f"the edge's nginx has no site {app['name']}"
 
 
-class Traefik:
-    """Traefik: the services of the live release are a file behind the link ``live``; a name put anew into its folder makes it read again."""
+class Traefik(NginxContainer):
+    """Traefik, and the nginx beside it that knows where the live release is: Traefik hands it every request, so a switch is nginx's alone."""
 
-    published = False
-    folder = f"{FOLDER}/dynamic"
-    addresses = staticmethod(networked)
-
-    @classmethod
-    def switch(cls, app: dict, shelf, release: str) -> None:
-        """Point the edge at ``release``; an empty text: at none, and it answers 503."""
-        name = f"{cls.folder}/{app['name']}.live.yml"
-        if not release:
-            host.write(name, traefik.waiting(app))
-            point(shelf, "")
-            return
-        keep(shelf, release, "services.yml", traefik.services(app, cls.addresses(app, shelf.record(release), release), release))
-        point(shelf, release)
-        # Traefik watches this folder only; a file that it could not read would hide the routes of all apps, so the link comes last.
-        host.link(name, f"{shelf.root}/live/edge/services.yml")
-
-    @staticmethod
-    def check(app: dict, **wanted):
-        """Return the check of the public way."""
-        return asked(app, **wanted)
-
-    @classmethod
-    def missing(cls, app: dict) -> str:
-        """Return what site.yml has to make before the edge can serve the app, or an empty text."""
-        text, name = host.text(f"{cls.folder}/{app['name']}.yml"), app["health"]["host"]
-        if not text:
-            return f"Traefik has no routes for {app['name']}"
-        return f"Traefik does not serve {name}" if name in app["domains"] and traefik.host_rule([name]) not in text else ""
+    routes = f"{FOLDER}/dynamic"
 
     @staticmethod
     def look(app: dict) -> str:
         """Return the command that shows the edge's log."""
-        return f"docker compose -f {FOLDER}/compose.yaml logs --tail 50 traefik files"
+        return f"docker compose -f {FOLDER}/compose.yaml logs --tail 50 traefik nginx"
+
+    @classmethod
+    def missing(cls, app: dict) -> str:
+        """Return what site.yml has to make before the edge can serve the app, or an empty text."""
+        text, name = host.text(f"{cls.routes}/{app['name']}.yml"), app["health"]["host"]
+        if not text or not cls.site(app):
+            return f"Traefik has no routes for {app['name']}"
+        if traefik.NGINX not in text:
+            return "Traefik still asks the app itself, and not the nginx beside it"
+        return f"Traefik does not serve {name}" if name in app["domains"] and traefik.host_rule([name]) not in text else ""
 
 
 class NoEdge:

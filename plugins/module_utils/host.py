@@ -2,16 +2,19 @@
 """What the plugins do on a host: run a command, run one in the app's name and sandbox, write a file, read the host's size."""
 from __future__ import annotations
 
-import contextlib
 import os
 import pwd
-import shutil
 import socket
 import subprocess
-import tempfile
+
+from ansible_collections.quayside.django.plugins.module_utils import contained
+
+# How root touches files: see ``contained``.
+write, text, folder, link, remove, sync_folder = (contained.write, contained.text, contained.folder, contained.link, contained.remove, contained.sync_folder)
 
 LOCALE = {"LC_ALL": "C.UTF-8", "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
 LOG_LINES = 15
+JOURNAL = "journalctl --namespace='*'"  # that of the host, and those of the apps
 BUILD_LINES = 40  # the cause stands above the stack of whoever ran it
 
 
@@ -24,12 +27,11 @@ class PhaseError(Exception):
         self.log = "\n".join(log.strip().splitlines()[-lines:])
 
 
-def run(argv: list[str], check: bool = True, timeout: float | None = 120, env: dict | None = None,
-        cwd: str | None = None, user: str = "") -> subprocess.CompletedProcess:
-    """Run ``argv`` with a fixed locale, as ``user`` when given; raise PhaseError with its output when it fails and ``check``."""
-    if user:
-        argv = ["runuser", "-u", user, "--"] + argv
-        env = dict({"HOME": pwd.getpwnam(user).pw_dir}, **(env or {}))
+def run(argv: list[str], check: bool = True, timeout: float | None = 120, env: dict | None = None, cwd: str | None = None) -> subprocess.CompletedProcess:
+    """Run a program of the host's as root with a fixed locale; raise PhaseError with its output when it fails and ``check``.
+
+    What is not ours, or reads what an app has written, runs in a sandbox instead (``sandbox``).
+    """
     try:
         done = subprocess.run(argv, check=False, capture_output=True, text=True, errors="replace", timeout=timeout,
                               env=dict(LOCALE, **(env or {})), cwd=cwd or "/", stdin=subprocess.DEVNULL)
@@ -49,7 +51,7 @@ def systemctl(*words: str, check: bool = True, timeout: float | None = 120) -> s
 
 def journal(unit: str, since: float, lines: int = LOG_LINES) -> str:
     """Return the last lines that a unit logged since a time (seconds of the epoch)."""
-    done = run(["journalctl", "-u", unit, "--since", f"@{since:.0f}", "-n", str(lines), "-o", "cat", "--no-pager"], check=False)
+    done = run(["journalctl", "--namespace=*", "-u", unit, "--since", f"@{since:.0f}", "-n", str(lines), "-o", "cat", "--no-pager"], check=False)
     return done.stdout
 
 
@@ -63,79 +65,6 @@ def one_off_argv(app: dict, properties: list[str], command: list[str], name: str
     argv += [f"--property={line}" for line in properties]
     argv += [f"--setenv={key}={value}" for key, value in (env or {}).items()]
     return argv + ["--"] + command
-
-
-def write(path: str, text: str, mode: int = 0o644, owner: int = 0, group: int = 0) -> bool:
-    """Write ``text`` whole or not at all; return True when the file changed. Owner and mode are set either way."""
-    with contextlib.suppress(OSError), open(path, encoding="utf-8") as file:
-        if file.read() == text:
-            have = os.stat(path)
-            if (have.st_uid, have.st_gid, have.st_mode & 0o7777) == (owner, group, mode):
-                return False
-    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".new-")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fchown(file.fileno(), owner, group)
-            os.fchmod(file.fileno(), mode)
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
-    sync_folder(os.path.dirname(path))
-    return True
-
-
-def text(path: str) -> str:
-    """Return the text of a file, empty when there is none."""
-    with contextlib.suppress(OSError), open(path, encoding="utf-8") as file:
-        return file.read()
-    return ""
-
-
-def folder(path: str, mode: int, owner: int = 0, group: int = 0) -> bool:
-    """Make sure that ``path`` is a folder with this owner and mode; return True when something changed."""
-    made = not os.path.isdir(path)
-    if made:
-        os.makedirs(path, mode=0o700)
-    have = os.stat(path)
-    if (have.st_uid, have.st_gid) != (owner, group):
-        os.chown(path, owner, group)
-        made = True
-    if have.st_mode & 0o7777 != mode or made:
-        os.chmod(path, mode)
-        made = True
-    return made
-
-
-def link(path: str, target: str) -> None:
-    """Point the link ``path`` at ``target`` in one atomic step that survives a power loss."""
-    temporary = f"{path}.new"
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(temporary)
-    os.symlink(target, temporary)
-    os.replace(temporary, path)
-    sync_folder(os.path.dirname(path))
-
-
-def sync_folder(path: str) -> None:
-    """Make the names in a folder survive a power loss."""
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def remove(path: str) -> None:
-    """Remove a file, a link or a whole folder, when it is there."""
-    if os.path.islink(path) or os.path.isfile(path):
-        os.unlink(path)
-    elif os.path.isdir(path):
-        shutil.rmtree(path, ignore_errors=True)
 
 
 def size() -> tuple[int, int]:
@@ -186,18 +115,6 @@ def port_is_free(port: int) -> bool:
         except OSError:
             return False
     return True
-
-
-def open_to_edge(path: str, group: int) -> None:
-    """Let the edge's group read a folder and all in it."""
-    for base, _folders, names in os.walk(path):
-        os.chown(base, 0, group)
-        os.chmod(base, 0o2750)
-        for name in names:
-            one = os.path.join(base, name)
-            if not os.path.islink(one):
-                os.chown(one, 0, group)
-                os.chmod(one, 0o640)
 
 
 def ids(user: str) -> tuple[int, int]:

@@ -2,8 +2,8 @@
 """Removes the images of an app that no release needs any more.
 
 `plan` decides and is pure; `run` reads and acts. As a script, beside docker_engine.py: `python3 image_prune.py CONFIG.json [--check]`,
-where the file is {"socket", "apps": [{"app", "repositories", "keep", "environment", "protect", "root"}]}; socket, environment, protect and
-root may be missing. With `root` what the records in {root}/releases name under "images" is protected too, and an app that is being
+where the file is {"socket", "apps": [{"app", "repositories", "keep", "environment", "protect", "root", "lock"}]}; socket, environment,
+protect, root and lock may be missing. With `root` what the records in {root}/releases name under "images" is protected too, and an app that is being
 deployed is left for the next time.
 """
 from __future__ import annotations
@@ -361,9 +361,9 @@ def of_releases(root: str) -> dict[str, str]:
     return found
 
 
-def deploying(root: str) -> bool:
-    """Return whether a run holds the app's lock."""
-    with contextlib.suppress(OSError, ValueError), open(f"{root}/lock", encoding="utf-8") as file:
+def deploying(path: str) -> bool:
+    """Return whether a run holds the lock in ``path``."""
+    with contextlib.suppress(OSError, ValueError), open(path, encoding="utf-8") as file:
         if time.time() - json.load(file).get("renewed", 0) <= LEASE:
             return True
         try:
@@ -377,9 +377,9 @@ class BusyError(Exception):
     """The app is being deployed."""
 
 
-def guard(root: str, protect: Iterable[str]) -> dict[str, str]:
-    """Return what is protected of an app with this root; raises BusyError while it is deployed, PruneError."""
-    if root and deploying(root):
+def guard(root: str, protect: Iterable[str], lock: str = "") -> dict[str, str]:
+    """Return what is protected of an app with this root; raises BusyError while it is deployed, PruneError. ``lock``: where its lock lies."""
+    if root and deploying(lock or f"{root}/lock"):
         raise BusyError
     return {**{reference: f"{reference} is protected" for reference in protect}, **(of_releases(root) if root else {})}
 
@@ -416,7 +416,7 @@ def main(argv: list[str] | None = None) -> int:
     engine = Engine(found.get("socket") or SOCKET)
     for app in found["apps"]:
         try:
-            result = run(engine, app["repositories"], app["keep"], lambda app=app: guard(app.get("root", ""), app.get("protect", [])),
+            result = run(engine, app["repositories"], app["keep"], lambda app=app: guard(app.get("root", ""), app.get("protect", []), app.get("lock", "")),
                          app["app"], app.get("environment", ""), check)
         except BusyError:
             print(f"{app['app']}: it is being deployed, which prunes too; nothing done")

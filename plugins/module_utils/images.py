@@ -11,12 +11,10 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import subprocess
-import tarfile
 import tempfile
 
-from ansible_collections.quayside.django.plugins.module_utils import host, releases
+from ansible_collections.quayside.django.plugins.module_utils import builder, contained, host, image_archive, releases
 from ansible_collections.quayside.django.plugins.module_utils.docker_engine import Engine, EngineError
 
 DIGEST = re.compile(r"^sha256:[0-9a-f]{64}\Z")
@@ -30,6 +28,7 @@ class Images:
     def __init__(self, app: dict, secrets: dict, registry_password: str = ""):
         self.app, self.secrets, self.password = app, secrets, registry_password
         self.engine = Engine(timeout=1800)
+        self.builder = ""  # the socket of the app's builder, while it runs
 
     # What a version is
 
@@ -83,26 +82,25 @@ class Images:
 
     def archive_path(self, image: dict) -> str:
         """Return where an archive lies that was sent to this host."""
-        return f"{self.app['root']}/cache/archives/{image['name']}.tar"
+        return f"{self.app['source_cache']}/archives/{image['name']}.tar"
 
     def in_archive(self, image: dict) -> dict:
         """Return the id of the one image in an archive of ``docker save``."""
-        path = self.archive_path(image)
+        with self.judged(image) as (_tar, found):
+            digest = found.image.split(":")[1]
+            return {"ref": f"{image['repository']}:{digest[:12]}", "id": found.image, "tag": digest[:12]}
+
+    @contextlib.contextmanager
+    def judged(self, image: dict):
+        """Yield an archive that was sent here and what it holds; raise PhaseError. What is yielded is what was judged: one open file, read from there."""
         try:
-            with tarfile.open(path) as tar:
-                listed = json.load(tar.extractfile("manifest.json"))
+            with image_archive.opened(self.archive_path(image)) as file, image_archive.entered(file) as tar:
+                found = image_archive.contents(tar)
+                yield tar, found
         except FileNotFoundError as error:
             raise host.PhaseError(f"{image['archive']} has not been sent to this host: deploy by playbooks/deploy.yml, which does it") from error
-        except (tarfile.TarError, KeyError, ValueError, AttributeError) as error:
-            raise host.PhaseError(f"{image['archive']} is no archive of `docker save`: {error}") from error
-        if not isinstance(listed, list):
-            raise host.PhaseError(f"{image['archive']} is no archive of `docker save`: its manifest is no list")
-        if len(listed) != 1:
-            raise host.PhaseError(f"{image['archive']} holds {len(listed)} images, and one is wanted: docker save -o FILE IMAGE")
-        digest = re.search(r"[0-9a-f]{64}", listed[0]["Config"])
-        if not digest:
-            raise host.PhaseError(f"{image['archive']} is no archive of `docker save`: it names no image")
-        return {"ref": f"{image['repository']}:{digest[0][:12]}", "id": f"sha256:{digest[0]}", "tag": digest[0][:12]}
+        except image_archive.ArchiveError as error:
+            raise host.PhaseError(f"{image['archive']} {error}") from error
 
     def to_build(self, image: dict, sha: str) -> dict:
         """Return the name that an image will have when it is built from a source: another one for other arguments."""
@@ -115,12 +113,10 @@ class Images:
     def provide(self, found: dict, code: str, sha: str, version: str) -> list[str]:
         """Bring all images of a release here, as ``resolve`` has found them; return notes."""
         makers = {"registry": lambda image, one: self.pull(one), "archive": self.load, "build": lambda image, one: self.build(image, one, code, sha, version)}
-        notes = []
-        for image in self.app["images"]:
-            one = found[image["name"]]
-            if not self.here(one):
-                notes.append(makers[image["from"]](image, one))
-        return notes
+        missing = [image for image in self.app["images"] if not self.here(found[image["name"]])]
+        building = any(image["from"] == "build" for image in missing)
+        with builder.running(self.app, self.engine, BUILD_SECONDS * len(missing) + 600) if building else contextlib.nullcontext("") as self.builder:
+            return [makers[image["from"]](image, found[image["name"]]) for image in missing]
 
     def inspect(self, reference: str) -> dict:
         """Return what the engine knows of an image, empty when it is not here."""
@@ -157,12 +153,18 @@ class Images:
         return f"pulled {repository}:{one['tag'] or digest[:19]}"
 
     def load(self, image: dict, one: dict) -> str:
-        """Load an archive and give its image the name by which containers know it."""
-        with open(self.archive_path(image), "rb") as file:
-            self.engine.call("POST", "/images/load", {"quiet": True}, body=file,
-                             headers={"Content-Type": "application/x-tar", "Content-Length": str(os.fstat(file.fileno()).st_size)})
+        """Load the image of an archive, without any name that it brings along, and give it the name by which containers know it."""
+        with self.judged(image) as (tar, found):
+            if found.image != one["id"]:
+                raise host.PhaseError(f"{image['archive']} has changed since this deploy began: deploy again")
+            parts, size = image_archive.plan(found)
+            self.engine.call("POST", "/images/load", {"quiet": True}, body=image_archive.stream(tar, parts),
+                             headers={"Content-Type": "application/x-tar", "Content-Length": str(size)})
+        if not self.inspect(one["id"]):
+            raise host.PhaseError(f"{image['archive']} was loaded, and its image {one['id'][:19]} is not there", look="journalctl -u docker -n 30")
         self.engine.post(f"/images/{one['id']}/tag", repo=image["repository"], tag=one["tag"])
-        return f"loaded {image['archive']}"
+        others = image_archive.foreign(found, image["repository"])
+        return f"loaded {image['archive']}" + (f", without the names that it brings along: {', '.join(others)}" if others else "")
 
     def build(self, image: dict, one: dict, code: str, sha: str, version: str) -> str:
         """Build an image from the code of a release; raise PhaseError with the last lines of its log."""
@@ -185,7 +187,7 @@ class Images:
         argv += [word for variable, (name, _value) in secrets.items() for word in ("--secret", f"id={name},env={variable}")]
         with self.docker_config() as config:
             env = {**host.LOCALE, **arguments, **{variable: value for variable, (_name, value) in secrets.items()},
-                   "DOCKER_CONFIG": config, "DOCKER_BUILDKIT": "1", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
+                   "DOCKER_CONFIG": config, "DOCKER_HOST": f"unix://{self.builder}", "DOCKER_BUILDKIT": "1", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
             try:
                 done = subprocess.run([*argv, context], check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
                                       timeout=BUILD_SECONDS, env=env, stdin=subprocess.DEVNULL)
@@ -194,6 +196,10 @@ class Images:
         if done.returncode:
             raise host.PhaseError(f"the image {image['name']} could not be built ({image['dockerfile']} in {image['context'] or 'the root of the source'})",
                                   readable(done.stdout), f"cd {context} && docker build -f {dockerfile} .", lines=host.BUILD_LINES)
+        builder.hand_over(self.builder, one["ref"], self.engine.socket)
+        if not self.here(one):
+            raise host.PhaseError(f"the image {image['name']} was built, and is not the one that was asked for", look=f"docker image inspect {one['ref']}")
+        Engine(self.builder).delete(f"/images/{one['ref']}", force=True)  # its layers stay in the builder's cache
         return f"built {one['ref']}"
 
     @contextlib.contextmanager
@@ -211,17 +217,17 @@ class Images:
                                           done.stderr.replace(self.password, "***"))
             yield folder
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            contained.remove(folder)
 
     # What else is done with them
 
-    def copy_out(self, reference: str, path: str, target: str) -> None:
-        """Copy a folder out of an image."""
+    def copy_out(self, reference: str, path: str, stream) -> None:
+        """Write a folder of an image into ``stream`` as a tar; the container that this takes never runs."""
         made = self.engine.post("/containers/create", {"Image": reference, "Cmd": ["true"], "Labels": {"quayside.app": self.app["name"]}})["Id"]
         try:
-            done = host.run(["docker", "cp", f"{made}:{path.rstrip('/')}/.", target], check=False)
-            if done.returncode:
-                raise host.PhaseError(f"the image {reference} has no folder {path}: set folder in frontends", done.stderr)
+            self.engine.download(f"/containers/{made}/archive", stream, path=f"{path.rstrip('/')}/.")
+        except EngineError as error:
+            raise host.PhaseError(f"the image {reference} has no folder {path}: set folder in frontends", error.message) from error
         finally:
             self.engine.delete(f"/containers/{made}", force=True)
 

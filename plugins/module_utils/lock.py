@@ -12,7 +12,13 @@ import json
 import os
 import time
 
+MODE = 0o600  # who may open the file may hold the flock
 LEASE = 60  # seconds: longer than any pause between two tasks of a deploy, short enough to wait for after a crash
+
+
+def path(app: dict) -> str:
+    """Return the path of the lock of an app."""
+    return f"{app['root']}/lock"
 
 
 class LockedError(Exception):
@@ -74,7 +80,7 @@ class Lock:
     def acquire(self, phase: str) -> str:
         """Take the lock or renew one's own; return why an older lease was taken over, or an empty text. Raise LockedError."""
         self.handle = open(self.path, "a+", encoding="utf-8")
-        os.fchmod(self.handle.fileno(), 0o644)
+        os.fchmod(self.handle.fileno(), MODE)
         held, busy = self.read(), False
         try:
             fcntl.flock(self.handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

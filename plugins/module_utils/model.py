@@ -7,14 +7,13 @@ derived value filled in. Roles, playbooks and modules read only that.
 from __future__ import annotations
 
 import difflib
-import ipaddress
 import re
 import shlex
 from collections.abc import Mapping
 from urllib.parse import quote
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible_collections.quayside.django.plugins.module_utils import env_file, processes
+from ansible_collections.quayside.django.plugins.module_utils import env_file, fields, outbound, processes, python_env, request_paths
 
 EDGE_GROUP = 33  # www-data, the same number on every Debian and Ubuntu
 SECRET_LENGTH = 8
@@ -28,6 +27,8 @@ LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 LETS_ENCRYPT_STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
 LINEAGES = "/etc/letsencrypt/live"
 SECURE_REDIRECT = "SECURE_SSL_REDIRECT"
+PRIVATE = "/etc/quayside"  # a folder of root's alone for each app: what a process gets of it, it gets from systemd
+STATE = "state"            # schedules and locks of single processes, and the HOME of those
 
 PROCESS = {
     "name": {"type": "str", "required": True, "description": "The process's name: letters, digits and dashes."},
@@ -59,6 +60,9 @@ PROCESS = {
         "20 for a single process."]},
     "route": {"type": "str", "description": "Path at the edge that it serves. Default: C(/) for the process C(web)."},
     "routes": {"type": "list", "elements": "str", "default": [], "description": "More paths that it serves (C(/admin/), C(/healthz))."},
+    "data": {"type": "bool", "description": [
+        "With C(runtime: compose): whether it reaches the app's database and cache, by the network of the data and by their sockets. "
+        "Default: true for processes of the first image, false for those of another one."]},
     "secrets": {"type": "list", "elements": "str", "default": [], "description": [
         "With C(runtime: compose), for a process of another image than the first: names of secrets that it gets. Processes of the first get all."]},
     "websocket": {"type": "bool", "default": False, "description": "Pass websockets on this route, with an hour between two messages."},
@@ -101,6 +105,8 @@ BUILD = {
     "command": {"type": "str", "required": True, "description": "A shell line: C(npm ci && npm run build)."},
     "folder": {"type": "str", "default": "", "description": "Folder under the app's root in which it runs."},
     "env": {"type": "dict", "default": {}, "description": "Variables for it, beside the app's."},
+    "secrets": {"type": "list", "elements": "str", "default": [], "description": [
+        "Names of the app's secrets that this command gets as variables, such as a token of a registry of packages. It sees no others."]},
     "timeout": {"type": "int", "default": 1800, "description": "Seconds after which it is ended and the deploy fails."},
 }
 
@@ -129,7 +135,8 @@ COMMAND = {
 ALLOW = {
     "path": {"type": "str", "required": True, "description": [
         "Beginning of the paths that only some reach: C(/admin/). The health path stays open, since deploys ask it."]},
-    "addresses": {"type": "list", "elements": "str", "default": [], "description": "Addresses and networks; all others get 403."},
+    "addresses": {"type": "list", "elements": "str", "default": [], "description": [
+        "Addresses and networks (C(203.0.113.7), C(10.0.0.0/8), C(2001:db8::/32)); all others get 403."]},
     "users": {"type": "dict", "default": {}, "description": [
         "Login names, each with the name of one of the app's secrets that is its password; no process of the app sees that secret. All others get 401. "
         "With addresses too, both have to be right. Where paths lie in one another, the logins of the longest count."]},
@@ -146,14 +153,17 @@ def sub(options: dict, description: str, elements: bool = False, default=None) -
 
 SPEC = {
     "name": {"type": "str", "required": True, "description": [
-        "Name of the app, and of its Unix user, units, site and, by default, database. At most 24 of a-z, 0-9 and the dash."]},
+        "Name of the app, and of its Unix user, units, site and, by default, database. At most 24 of a-z, 0-9 and the dash, and no name of the "
+        "system's (names and paths, below)."]},
     "runtime": {"type": "str", "default": "systemd", "choices": ["systemd", "compose"], "description": [
         "How its processes run: C(systemd), a venv and units; C(compose), containers (docs/runtime-compose.md)."]},
     "edge": {"type": "str", "default": "nginx", "choices": ["nginx", "nginx_container", "traefik", "none"], "description": [
         "What takes its requests from the world: nginx on the host, or, for containers, nginx or Traefik in one (docs/edges.md)."]},
-    "network": {"type": "str", "description": "With C(runtime: compose): name of the app's Docker network. Default: the name."},
-    "root": {"type": "str", "description": "Folder of the app on the host. Default: C(/opt/<name>)."},
-    "user": {"type": "str", "description": "Unix user and group that own and run it. Default: the name."},
+    "root": {"type": "str", "description": [
+        "Folder of the app on the host, below /opt, /srv, /var/www, /mnt, /media, /data or C(/var/lib/<name>). Default: C(/opt/<name>)."]},
+    "user": {"type": "str", "description": "Unix user and group of its own that own and run it. Default: the name."},
+    "network": {"type": "str", "description": [
+        "With C(runtime: compose): name of the Docker network of its data. Default: the name. In a second one, C(edge-<name>), the edge reaches it."]},
     "domains": {"type": "list", "elements": "str", "default": [], "description": [
         "Names (or addresses) under which it is served. The first is the one that health checks use."]},
     "canonical": {"type": "str", "default": "", "description": "The domain that all others redirect to. Empty: all are served."},
@@ -297,17 +307,25 @@ SPEC = {
         "read_only": {"type": "bool", "default": True, "description": "The image's files cannot be changed; /tmp and /dev/shm can."},
         "writable": {"type": "list", "elements": "str", "default": [], "description": [
             "Folders in the container that it may write to besides; kept in memory, empty at each start (C(/app/.next/cache))."]},
-        "volumes": {"type": "list", "elements": "str", "default": [], "description": "More volumes, as compose writes them (C(/srv/in:/in:ro))."},
+        "volumes": {"type": "list", "elements": "str", "default": [], "description": [
+            "More folders of the host, as compose writes them (C(/srv/in:/in:ro)): data of the app's own, and read-only /etc/ssl/certs, "
+            "/etc/localtime, /etc/timezone, /usr/share and /usr/local/share."]},
         "interval": {"type": "int", "default": 30, "description": "Seconds between two of Docker's health checks."},
         "timeout": {"type": "int", "default": 10, "description": "Seconds that one may take."},
         "retries": {"type": "int", "default": 3, "description": "Failures in a row after which a container is unhealthy."},
         "start_period": {"type": "int", "default": 5, "description": "Seconds after its start in which failures do not count."},
     }, "With C(runtime: compose): how its containers run."),
+    "outbound": sub({
+        "private": {"type": "list", "elements": "str", "default": [], "description": [
+            "Networks and addresses that its processes may reach (C(10.0.0.0/8), C(10.0.0.5), C(fd00::/8)). Default: none."]},
+    }, "Private networks, link-local addresses and the provider's metadata service (169.254.169.254) are closed to its processes and containers. "
+       "Its own database and cache, the host's resolver and the internet are open (docs/docker.md)."),
     "keep": {"type": "int", "default": 5, "description": "Releases to keep for a rollback, the live one included; at least 2."},
     "disk": {"type": "int", "default": 300, "description": "MiB that must be free under the root before a release is made."},
     "sandbox": sub({
         "enabled": {"type": "bool", "default": True, "description": "Run units with systemd's sandbox."},
-        "writable": {"type": "list", "elements": "str", "default": [], "description": "Folders that the app writes to, beside shared/ and /tmp."},
+        "writable": {"type": "list", "elements": "str", "default": [], "description": [
+            "Folders of data of the app's own that it writes to, beside shared/ and /tmp (C(/srv/reports))."]},
         "relax": {"type": "list", "elements": "str", "default": [], "description": "Directives to leave out (C(MemoryDenyWriteExecute))."},
     }, "What its processes may touch."),
 }
@@ -315,15 +333,10 @@ SPEC = {
 COMMANDS = [{"name": "migrate", "manage": "migrate --noinput", "once": True},
             {"name": "collectstatic", "manage": "collectstatic --noinput", "once": False}]
 DRAIN = {"http": 30, "worker": 300, "beat": 20, "other": 30}
-NAME = re.compile(r"^[a-z][a-z0-9-]{0,23}\Z")
-PATHS = re.compile(r"^/[A-Za-z0-9._/-]*[A-Za-z0-9_-]\Z")
-RELATIVE = re.compile(r"^(?!.*(^|/)\.\.(/|$))[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*\Z")
-REPOSITORY = re.compile(r"^([A-Za-z0-9.-]+(:[0-9]+)?/)?[a-z0-9]+([._/-]+[a-z0-9]+)*\Z")
+PASSWORD_IN_URL = re.compile(r"://[^/@\s]*:[^/@\s]+@")
 CONTAINER_EDGES = ("nginx_container", "traefik")
 WITHOUT_HTTP3 = ("bookworm", "jammy", "noble")  # nginx before 1.25
 HSTS = "Strict-Transport-Security"
-LOGIN = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}\Z")
-DOMAIN = re.compile(r"^(\*\.)?([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]*[a-z0-9])?\Z")
 
 
 class ModelError(ValueError):
@@ -410,12 +423,16 @@ def derive(app: dict) -> dict:
     """Return the app with what follows from its own fields."""
     name = app["name"]
     app["root"] = (app["root"] or f"/opt/{name}").rstrip("/")
-    app["shared"] = f"{app['root']}/shared"
+    app["shared"], app["etc"] = f"{app['root']}/shared", f"{PRIVATE}/{name}"
+    app["state"] = f"{app['shared']}/{STATE}"
+    # What a deploy keeps to be quicker (the mirror of the repository, what was sent): no app writes in this folder.
+    app["source_cache"] = f"/var/cache/quayside/{name}"
     app["user"] = app["user"] or name
     app["edge_group"] = EDGE_GROUP
     if app["source"]["version"] is None:
         app["source"]["version"] = "main" if app["source"]["repo"] else "" if app["source"]["folder"] else "latest"
     app["network"] = app["network"] or name
+    app["edge_network"], app["build_network"] = f"edge-{name}", f"build-{name}"
     app["domains"], app["canonical"] = [domain.lower() for domain in app["domains"]], app["canonical"].lower()
     package = app["settings"].split(".")[0]
     if app["runtime"] == "compose":
@@ -434,6 +451,8 @@ def derive(app: dict) -> dict:
     if app["tls"]["staging"]:
         app["tls"]["server"] = LETS_ENCRYPT_STAGING
     app["certificates"] = certificates(app)
+    app["outbound"]["hosts"] = outbound.hosts({**{name: value for process in app["processes"] for name, value in process["env"].items()}, **app["env"],
+                                               **{name: value for name, value in app["secrets"].items() if name not in unseen(app)}})
     app["url"] = f"{app['scheme']}://{app['canonical'] or app['domains'][0]}/" if app["domains"] else ""
     app["secrets"] = {key: value if isinstance(value, (dict, list)) else env_file.text(value) for key, value in app["secrets"].items()}
     return app
@@ -467,6 +486,7 @@ def process_defaults(app: dict, process: dict) -> dict:
     if compose:
         process["image"] = process["image"] or app["images"][0]["name"]
         process["port"] = process["port"] or (CONTAINER_PORT if process["tcp"] else 0)
+        process["data"] = process["image"] == app["images"][0]["name"] if process["data"] is None else process["data"]
     if process["single"] is None:
         process["single"] = what == "beat"
     if process["drain"] is None:
@@ -480,30 +500,15 @@ def process_defaults(app: dict, process: dict) -> dict:
 def inspect(app: dict) -> list[str]:
     """Return what is wrong with one app beyond types and choices."""
     found = []
-    if not NAME.match(app["name"]):
-        found.append("name: at most 24 of a-z, 0-9 and the dash, a letter first")
-    if not PATHS.match(app["root"]) or app["root"].count("/") < 2:
-        found.append(f"root: {app['root']!r} is no path of its own such as /opt/{app['name']}")
+    found += fields.findings(app)
     if len(f"{app['root']}/releases/20261121072900-0123456/run/") + max(len(p["name"]) for p in app["processes"]) + 5 > 100:
         found.append(f"root: {app['root']!r} is too long: a socket's path has to stay under 100 bytes")
-    compose = app["runtime"] == "compose"
-    inside = [("source.subdir", app["source"]["subdir"])] + ([] if compose else [("manage", app["manage"])])
     places = [("static.root", app["static"]["root"]), ("media.root", app["media"]["root"]),
               *((f"folders[{folder['name']}].path", folder["path"]) for folder in app["folders"])]
-    for field, value in inside if compose else inside + places:
-        if value and not RELATIVE.match(value):
-            found.append(f"{field}: {value!r} is no path inside the repository")
-    for field, value in places if compose else []:
-        if value and not PATHS.match(value):
-            found.append(f"{field}: {value!r} is no path in the container, such as /app/{field.split('.')[0]}")
+    found += [f"{inner}: {below} lies in {outer} {above}: each has to be a folder of its own"
+              for inner, below in places for outer, above in places if inner != outer and below and above and fields.below(below, [above])]
     if app["edge"] != "none" and not app["domains"]:
         found.append("domains: give at least one name or address, or edge: none")
-    for field in ("static", "media"):
-        if app[field]["url"] and not re.match(r"^/([A-Za-z0-9._-]+/)+$", app[field]["url"]):
-            found.append(f"{field}.url: {app[field]['url']!r} is no path that begins and ends with a slash, such as /{field}/")
-    for domain in app["domains"]:
-        if not is_address(domain) and not DOMAIN.match(domain):
-            found.append(f"domains: {domain!r} is neither a name nor an address (no https://, no port, no path)")
     if app["canonical"] and app["canonical"] not in app["domains"]:
         found.append(f"canonical: {app['canonical']!r} is not one of domains")
     if app["tls"]["mode"] == "provided" and not (app["tls"]["certificate"] and app["tls"]["key"]):
@@ -514,6 +519,7 @@ def inspect(app: dict) -> list[str]:
     found += inspect_processes(app)
     found += inspect_edge(app)
     found += inspect_env(app)
+    found += outbound.inspect(app)
     return found
 
 
@@ -522,6 +528,11 @@ def inspect_source(app: dict) -> list[str]:
     found, source = [], app["source"]
     if source["repo"] and source["folder"]:
         found.append("source: give repo or folder, not both")
+    found += [f"build[{number}].secrets: {name} is none of the app's secrets; there are {', '.join(sorted(secret_environment(app)))}"
+              for number, command in enumerate(app["build"]) for name in command["secrets"] if name not in secret_environment(app)]
+    words = [("options", word) for word in python_env.options(app["python"])[0]] + [("packages", word) for word in app["python"]["packages"]]
+    found += [f"python.{field}: a login stands in it, and every user of the host would see it among the arguments: give it by python.env (UV_INDEX, "
+              "PIP_EXTRA_INDEX_URL) or in a requirements file" for field, word in words if PASSWORD_IN_URL.search(word)]
     if app["runtime"] == "systemd":
         if not source["repo"] and not source["folder"]:
             found.append("source: give repo, the URL of a git repository, or folder, one on this machine")
@@ -533,24 +544,21 @@ def inspect_source(app: dict) -> list[str]:
         found.append(f"images: two are called {name}")
     for image in app["images"]:
         label = f"images[{image['name']}]"
-        if not REPOSITORY.match(image["repository"]):
-            found.append(f"{label}.repository: {image['repository']!r} is no repository such as ghcr.io/acme/shop (without a tag, in small letters)")
+        if image["from"] != "registry" and "/" not in image["repository"]:
+            found.append(f"{label}.repository: {image['repository']} is the name of an image of Docker Hub's, which others here may run, and what is "
+                         f"{'built' if image['from'] == 'build' else 'loaded'} would take its place: leave it out, or put a folder before it")
         if image["from"] == "build" and not (source["repo"] or source["folder"]):
             found.append(f"{label}: it is built on the host, so source needs repo or folder; or give repository, to pull it from a registry")
         if image["from"] == "archive" and not image["archive"]:
             found.append(f"{label}: from: archive needs archive, the path of a file of `docker save` on this machine")
-        for path in (image["context"], image["dockerfile"]):
-            if path and not RELATIVE.match(path):
-                found.append(f"{label}: {path!r} is no path inside the source")
         found += [f"{label}.secrets: {name} is not one of the app's secrets" for name in image["secrets"] if name not in app["secrets"]]
         found += [f"{label}.args: {name} is a secret of the app, and build arguments stay in the image: name it in images.secrets instead"
                   for name in image["args"] if name in app["secrets"]]
     for place in [f"processes[{process['name']}]" for process in app["processes"] if process["image"] not in names] + \
                  [f"frontends[{frontend['name']}]" for frontend in app["frontends"] if frontend["image"] not in names]:
         found.append(f"{place}.image: there is no such image; there are {', '.join(names)}")
-    user = app["container"]["user"]
-    if user and not re.match(r"^[1-9][0-9]*(:[0-9]+)?\Z", user):
-        found.append(f"container.user: {user!r} is no uid:gid such as 1000:1000, and never root (0)")
+    if app["network"] in (app["edge_network"], app["build_network"]):
+        found.append(f"network: {app['network']} is the network in which the edge reaches this app, or its builds: take another name for that of its data")
     if app["build"]:
         found.append("build: is for runtime: systemd; with compose the Dockerfile builds")
     return found
@@ -565,8 +573,6 @@ def inspect_edge(app: dict) -> list[str]:
         if app[field]["engine"] == "container" and not compose:
             other = "postgresql" if field == "database" else "redis"
             found.append(f"{field}.engine: container is for runtime: compose; with systemd set {field}.engine: {other}")
-    if app["database"]["engine"] == "container" and "postgres" in (app["database"]["user"], app["database"]["name"]):
-        found.append("database: name and user cannot be postgres, which belongs to the server itself: take another name")
     if compose and app["cache"]["engine"] == "redis" and app["cache"]["port"]:
         found.append("cache.port: a container does not reach a port on the host's localhost: leave it out, the socket is mounted")
     found += inspect_acme(app)
@@ -601,21 +607,20 @@ def inspect_doors(app: dict) -> list[str]:
         found.append("tls.hsts: preload needs subdomains: true and a max_age of at least 31536000, or the browsers' list refuses the name")
     if app["tls"]["http3"] and app["tls"]["mode"] == "none":
         found.append("tls.http3: HTTP/3 is always encrypted, and tls.mode is none")
+    for field in ("limits", "allow"):
+        found += [f"{field}[{number}].path: {entry['path']!r} is too long for nginx to find it in every spelling: at most some 80 characters and 8 slashes"
+                  for number, entry in enumerate(app[field]) if request_paths.too_long(entry["path"])]
     for number, limit in enumerate(app["limits"]):
-        if limit["rate"] < 1 or limit["burst"] < 0 or not limit["path"].startswith("/"):
-            found.append(f"limits[{number}]: path begins with a slash, rate is at least 1 a second and burst at least 0")
+        if limit["rate"] < 1 or limit["burst"] < 0:
+            found.append(f"limits[{number}]: rate is at least 1 a second and burst at least 0")
         found += [f"limits[{number}].exempt: {path!r} does not begin with {limit['path']}, so nobody counts it anyway" for path in limit["exempt"]
                   if not path.startswith(limit["path"])]
     for number, allow in enumerate(app["allow"]):
         label = f"allow[{number}]"
-        if not allow["path"].startswith("/"):
-            found.append(f"{label}: path begins with a slash")
         if not allow["addresses"] and not allow["users"]:
             found.append(f"{label}: nobody could reach {allow['path']}: give addresses, users, or both")
         for login, secret in allow["users"].items():
             password = app["secrets"].get(str(secret), "")
-            if not LOGIN.match(str(login)):
-                found.append(f"{label}.users: {login!r} is no login: letters, digits, dots, dashes and @, at most 64")
             if not password:
                 found.append(f"secrets: {secret} is missing (the login {login} for {allow['path']}): playbooks/secrets.yml puts what can be made into the "
                              "environment's vault file")
@@ -633,8 +638,6 @@ def inspect_acme(app: dict) -> list[str]:
         found.append("tls.mode: acme is for an edge of ours, and the edge is none: take mode provided, or none")
     if app["edge"] != "none" and not any(not is_address(domain) for domain in app["domains"]):
         found.append("tls.mode: acme needs a name in domains, since an authority signs no addresses here: take mode selfsigned")
-    if not tls["server"].startswith("https://"):
-        found.append(f"tls.server: {tls['server']!r} is no https:// address of a directory")
     stars = [domain for domain in app["domains"] if domain.startswith("*.")]
     if stars and tls["challenge"] != "dns":
         found.append(f"tls.challenge: {stars[0]} needs challenge: dns, since an authority gives names with a star for nothing else")
@@ -674,7 +677,7 @@ def inspect_processes(app: dict) -> list[str]:
     found, names = [], set()
     for process in app["processes"]:
         label = f"processes[{process['name']}]"
-        if not NAME.match(process["name"]) or process["name"] == "manage":
+        if not fields.APP_NAME.match(process["name"]) or process["name"] == "manage":
             found.append(f"{label}: a name is a-z, 0-9 and the dash, a letter first, and not `manage`")
         if process["name"] in names:
             found.append(f"{label}: two processes have this name")
@@ -700,7 +703,6 @@ def inspect_processes(app: dict) -> list[str]:
     routes = [route for process in app["processes"] for route in process["routes"]] + [frontend["route"] for frontend in app["frontends"]]
     if app["edge"] != "none" and "/" not in routes:
         found.append("processes: none has route: / (a server named web has it by itself)")
-    found += [f"routes: {route!r} does not begin with a slash" for route in routes if not route.startswith("/")]
     found += [f"processes: two have the route {route}" for route in sorted({r for r in routes if routes.count(r) > 1})]
     return found
 
@@ -753,21 +755,46 @@ def collisions(apps: list[dict]) -> list[str]:
         claims += [("domain", domain) for domain in app["domains"]]
         claims += [("unit", processes.unit_name(app, process, copy)) for process in app["processes"] for copy in processes.copies(process)]
         if app["database"]["engine"] == "postgresql":
-            claims += [("database", app["database"]["name"]), ("database role", app["database"]["user"])]
+            claims += [("database", app["database"]["name"]), ("database role", app["database"]["user"]), ("database role", rotation_role(app))]
         if app["cache"]["engine"] == "redis" and app["cache"]["port"]:
             claims.append(("Redis port", app["cache"]["port"]))
         claims += [("port (listen)", process["listen"]) for process in app["processes"] if process["listen"]]
         if app["runtime"] == "compose":
-            claims.append(("network", app["network"]))
-            claims += [("image repository", image["repository"]) for image in app["images"] if image["from"] == "build"]
+            claims += [("network", app[field]) for field in ("network", "edge_network", "build_network")]
+        if app["tls"]["mode"] == "acme":
+            claims += [("certificate", one["name"]) for one in app["certificates"]]
         for claim in claims:
             other = owners.setdefault(claim, app["name"])
             if other != app["name"] or (claim[0] == "name" and app is not next(a for a in apps if a["name"] == app["name"])):
                 found.append(f"app {app['name']}: its {claim[0]} {claim[1]} is also that of app {other}")
+    found += trespasses(apps)
     edges = {app["edge"]: app["name"] for app in apps if app["edge"] != "none"}
     if len(edges) > 1:
         found.append("one host has one edge, since only one can hold the ports 80 and 443; here are " +
                      " and ".join(f"{edge} (app {name})" for edge, name in sorted(edges.items())))
+    return found
+
+
+def trespasses(apps: list[dict]) -> list[str]:
+    """Return where an app would write, or have root read, in the root of another, or make the image of another."""
+    found = []
+    for app in apps:
+        made = {image["repository"] for image in app["images"] if image["from"] != "registry"} if app["runtime"] == "compose" else set()
+        paths = [("python.interpreter", app["python"]["interpreter"]), ("tls.certificate", app["tls"]["certificate"]),
+                 ("tls.key", app["tls"]["key"]), *(("sandbox.writable", path) for path in app["sandbox"]["writable"]),
+                 *(("container.volumes", path.partition(":")[0]) for path in app["container"]["volumes"])]
+        for other in apps:
+            if other["name"] == app["name"]:
+                continue
+            found += [f"app {app['name']}: {field} {path} lies in the root of app {other['name']}, {other['root']}: take a folder elsewhere"
+                      for field, path in paths if fields.below(path, [other["root"]])]
+            found += [f"app {app['name']}: root {app['root']} lies in the root of app {other['name']}, {other['root']}: take a folder elsewhere"
+                      ] * (app["root"] != other["root"] and fields.below(app["root"], [other["root"]]))
+            found += [f"app {app['name']}: {field} {path} holds the root of app {other['name']}, {other['root']}: take a folder elsewhere"
+                      for field, path in paths if path and fields.below(other["root"], [path])]
+            if other["runtime"] == "compose":
+                found += [f"app {app['name']}: its image repository {image} is also that of app {other['name']}"
+                          for image in sorted(made & {image["repository"] for image in other["images"]})]
     return found
 
 
@@ -788,11 +815,7 @@ def choose(apps: list[dict], name: str) -> dict:
 
 def is_address(domain: str) -> bool:
     """Return True for an IPv4 or IPv6 address."""
-    try:
-        ipaddress.ip_address(domain)
-    except ValueError:
-        return False
-    return True
+    return fields.is_address(domain)
 
 
 def environment(app: dict) -> dict:
@@ -828,6 +851,17 @@ def database_host(app: dict) -> str:
     if app["database"]["engine"] == "container":
         return "db"
     return "/run/postgresql" if app["runtime"] == "compose" else "127.0.0.1"
+
+
+def leaf_folders(app: dict) -> list[str]:
+    """Return the paths of the folders below shared/ that belong to the app: all that its processes may write to, and that outlives releases."""
+    kept = ["media", "logs", STATE] + ["database"] * (app["database"]["engine"] == "sqlite") + [folder["name"] for folder in app["folders"]]
+    return [f"{app['shared']}/{name}" for name in dict.fromkeys(kept)]
+
+
+def secrets_file(app: dict) -> str:
+    """Return the path of the secret variables of an app on systemd: systemd reads it as root, and no process of the app can."""
+    return f"{app['etc']}/secrets.env"
 
 
 def sqlite_path(app: dict) -> str:
@@ -898,7 +932,8 @@ def redis_url(app: dict, number: int, celery: bool) -> str:
     """Return the URL of one database of the app's Redis; celery writes that of a socket in its own way."""
     if app["cache"]["engine"] == "container":
         password = app["secrets"].get("REDIS_PASSWORD", "")
-        return f"redis://{':' + quote(password, safe='') + '@' if password else ''}redis:6379/{number}"
+        # With the name of the user: a Redis that takes no password yet accepts a login only in this form (Redis 6, AUTH).
+        return f"redis://{'default:' + quote(password, safe='') + '@' if password else ''}redis:6379/{number}"
     if app["cache"]["port"]:
         return f"redis://:{quote(app['secrets'].get('REDIS_PASSWORD', ''), safe='')}@127.0.0.1:{app['cache']['port']}/{number}"
     socket = f"/run/redis-{app['name']}/redis.sock"
@@ -957,7 +992,7 @@ def site(app: dict) -> dict:
     media = {"url": app["media"]["url"], "folder": f"{app['root']}/shared/media", "max_age": app["media"]["max_age"]}
     return {
         "name": app["name"], "domains": app["domains"], "canonical": app["canonical"], "tls": app["tls"], "certificates": app["certificates"],
-        "root": app["root"], "live": live, "host": app["health"]["host"], "scheme": app["scheme"], "network": app["network"],
+        "root": app["root"], "live": live, "host": app["health"]["host"], "scheme": app["scheme"], "network": app["edge_network"],
         # The brackets make a pattern of it, which may match nothing: there is no such file before the first release.
         "addresses": f"{live}/edge/upstreams[.]conf",
         "upstreams": [upstream(app, process) for process in app["processes"] if process["routes"] or process["listen"]],
@@ -1016,7 +1051,8 @@ def identity(app: dict) -> dict:
             "manage": app["manage"], "static": app["static"]["root"], "media": app["media"]["root"], "folders": app["folders"],
             "frontends": app["frontends"]}
     if app["runtime"] == "compose":
-        return dict(same, runtime="compose", images=app["images"], container=app["container"], network=app["network"], edge=app["edge"])
+        return dict(same, runtime="compose", images=app["images"], container=app["container"], network=app["network"], edge_network=app["edge_network"],
+                    edge=app["edge"])
     return dict(same, python=app["python"], build=app["build"])
 
 

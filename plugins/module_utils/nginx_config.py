@@ -80,6 +80,43 @@ def plan(current: dict[str, File | Link], declared: dict[str, File | Link], mark
     return changes
 
 
+def accepted(files: dict[str, str], sites: dict[str, str], current: dict[str, File | Link], judge) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the sites that can stand together, and site -> what nginx says against those that cannot.
+
+    Each is tried with the ones before it, so that the site that is wrong is told from those that are not. A site that nginx refuses keeps the text that
+    lies there; where nginx refuses that too, or there is none, the site is left out.
+
+    :param files: path -> text of what is no site
+    :param sites: site -> text as declared
+    :param current: what lies in the folder
+    :param judge: takes declared entries, returns nginx's complaint, empty for none
+    :raises ValueError: with nginx's words, when it refuses the files without any of the sites
+    """
+    words = judge(wanted(files, {}))
+    if words:
+        raise ValueError(words)
+    good: dict[str, str] = {}
+    refused = {}
+    for name, text in sites.items():
+        words = judge(wanted(files, {**good, name: text}))
+        if not words:
+            good[name] = text
+            continue
+        refused[name] = words
+        before = current.get(f"{AVAILABLE}/{name}")
+        if isinstance(before, File) and before.text != text and not judge(wanted(files, {**good, name: before.text})):
+            good[name] = before.text
+    return good, refused
+
+
+def verdict(refused: dict[str, str], kept: dict[str, str]) -> str:
+    """Return the message about sites that nginx refused; ``kept`` are those that are served."""
+    lines = [f"app {name}: nginx refuses its site: {words}.{advice(words)} "
+             + ("Its last good version is served on." if name in kept else "It is left out, and its names get no answer.")
+             for name, words in sorted(refused.items())]
+    return " ".join(lines) + " All other sites are as declared. Correct site_extra (or what the message names) of this app and run site.yml again."
+
+
 def complaint(words: str, candidate: str, folder: str, texts: dict[str, str]) -> str:
     """nginx's own words about a candidate: paths as they will be, and the text of the line that it points at.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from urllib.parse import parse_qs, urlsplit
 
-from ansible_collections.quayside.django.plugins.module_utils import model, sizing
+from ansible_collections.quayside.django.plugins.module_utils import model, sizing, versions
 
 LOCAL = ("localhost", "127.0.0.1", "::1")
 HOSTS = ("hosts.yml", "hosts.yaml", "hosts.ini", "hosts")
@@ -72,6 +72,12 @@ def apps(declared, name: str, one: bool, environment: str, allowed: list) -> lis
     except model.ModelError as error:
         return list(error.findings)
     return [finding for app in loaded for finding in debug(app, environment, allowed)] + sizing.connection_findings(loaded)
+
+
+def run_findings(version, release) -> list[str]:
+    """Return what is wrong with ``-e version=…`` and ``-e release=…``, which become words of commands and parts of paths."""
+    wrong = [("version", versions.refusal(str(version or ""))), ("release", versions.release_refusal(str(release or "")))]
+    return [f"-e {name}: {text}" for name, text in wrong if text]
 
 
 def shared_services(app: dict, hosts: list[str]) -> list[str]:

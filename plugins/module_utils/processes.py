@@ -88,7 +88,7 @@ def full_command(app: dict, process: dict, workers: int) -> str:
             added.append("--loglevel INFO")
     elif what == "beat":
         if not given(words, ("-s", "--schedule")):
-            added.append('--schedule "{}/shared/{}.schedule"'.format(app["root"], process["name"]))
+            added.append('--schedule "{}/{}.schedule"'.format(app["state"], process["name"]))
         if not given(words, ("--pidfile",)):
             added.append("--pidfile=")
         if not given(words, ("-l", "--loglevel")):
@@ -105,8 +105,8 @@ def script(app: dict, process: dict, release: str, venv: str, workers: int) -> s
     folder = f"{root}/releases/{release}"
     exports = {"PATH": f"{venv}/bin:/usr/local/bin:/usr/bin:/bin", "PYTHONPATH": ":".join([code_folder(app, release)]),
                "RELEASE": release, "PROCESS": name, "SOCKET": f"{folder}/run/{name}.sock"}
-    if process["serves"]:
-        exports["HOME"] = f"{folder}/run"  # gunicorn puts its control socket there, and two instances must not share one
+    # gunicorn puts its control socket into its HOME, and two instances must not share one.
+    exports["HOME"] = f"{folder}/run" if process["serves"] else app["state"]
     exports.update({key: env_file.text(value) for key, value in process["env"].items()})
     lines = ["#!/bin/sh"]
     lines += [f"export {key}={shlex.quote(value)}" for key, value in exports.items()]
@@ -122,16 +122,21 @@ def script(app: dict, process: dict, release: str, venv: str, workers: int) -> s
 
 def single_lock(app: dict, process: dict) -> str:
     """Return the path of the file that a single process holds locked for as long as it lives."""
-    return f"{app['root']}/shared/{process['name']}.lock"
+    return f"{app['state']}/{process['name']}.lock"
 
 
-def manage_script(app: dict, release: str, venv: str) -> str:
-    """Return the text of ``releases/<id>/bin/manage``: manage.py with the env of the release, for people and one-off commands."""
-    folder = f"{app['root']}/releases/{release}"
-    return (f"#!/bin/sh\nset -a\n. {shlex.quote(folder + '/env')}\n. {shlex.quote(app['root'] + '/shared/secrets.env')}\nset +a\n"
-            f"export PATH={shlex.quote(venv + '/bin')}:/usr/local/bin:/usr/bin:/bin\n"
-            f"cd {shlex.quote(code_folder(app, release))} || exit 1\n"
-            f"exec python {shlex.quote(app['manage'])} \"$@\"\n")
+def manage_script(argv: list[str], env: dict, hint: str) -> str:
+    """Return the text of ``releases/<id>/bin/manage``: manage.py with the env and the sandbox of the release, for people.
+
+    ``argv`` is that of a one-off command, with ``--pipe`` where a terminal wants ``--pty``; its code runs as the app's user, whoever calls it.
+    ``env`` are the variables that ``argv`` takes from its caller; ``hint`` is what to type where somebody else than root calls it.
+    """
+    # Two people may have a shell open at once.
+    words = ['"$how"' if word == "--pipe" else shlex.quote(word) + "-$$" if word.startswith("--unit=") else shlex.quote(word) for word in argv]
+    return ("#!/bin/sh\n"
+            f"[ \"$(id -u)\" = 0 ] || {{ echo {shlex.quote('only root reads the secrets of the app; type: ' + hint)} >&2; exit 1; }}\n"
+            "how=--pipe; [ ! -t 0 ] || [ ! -t 1 ] || how=--pty\n"
+            + "".join(f"export {key}={shlex.quote(value)}\n" for key, value in env.items()) + f"exec {' '.join(words)} \"$@\"\n")
 
 
 def code_folder(app: dict, release: str) -> str:

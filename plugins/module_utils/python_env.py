@@ -7,6 +7,16 @@ import json
 import posixpath
 import re
 
+LIMITS = {"uv.lock": 16 * 2**20}  # bytes; a lock of 1000 packages has 2 MiB
+LIMIT = 2**20
+INCLUDES = 100  # requirements files of one project
+# Options that may hold a login: they travel by variables, since arguments are seen by every user of the host.
+BY_VARIABLE = {
+    "uv": {"--index-url": "UV_INDEX_URL", "-i": "UV_INDEX_URL", "--extra-index-url": "UV_EXTRA_INDEX_URL", "--index": "UV_INDEX",
+           "--default-index": "UV_DEFAULT_INDEX", "--find-links": "UV_FIND_LINKS", "-f": "UV_FIND_LINKS"},
+    "pip": {"--index-url": "PIP_INDEX_URL", "-i": "PIP_INDEX_URL", "--extra-index-url": "PIP_EXTRA_INDEX_URL", "--find-links": "PIP_FIND_LINKS",
+            "-f": "PIP_FIND_LINKS"},
+}
 UV = "/opt/quayside/uv/bin/uv"
 REQUIRES = re.compile(r'^\s*requires-python\s*=\s*["\']([^"\']*)["\']', re.M)
 INCLUDE = re.compile(r"^\s*(?:-r|--requirement|-c|--constraint)[\s=]*([^\s#;]+)", re.M)
@@ -61,6 +71,39 @@ def included(name: str, text: str) -> list[str]:
     return [posixpath.normpath(posixpath.join(posixpath.dirname(name), found)) for found in INCLUDE.findall(text)]
 
 
+def gather(python: dict, read) -> dict:
+    """Return name -> text of the files under the app's root that the venv is built from, and of those that they include, as far as they are there.
+
+    ``read(name, limit)`` returns a text, or None where there is no such file. Raise ValueError for a file that includes itself, and for too many.
+    """
+    found: dict = {}
+
+    def take(name: str, above: tuple = ()) -> bool:
+        if name in above:
+            raise ValueError(f"{name} includes itself, through {' and '.join(above[above.index(name):])}")
+        if name in found:
+            return True
+        text = read(name, LIMITS.get(name.rpartition("/")[2], LIMIT)) if not name.startswith(("/", "../")) and "://" not in name else None
+        if text is None:
+            return False
+        found[name] = text
+        if len(found) > INCLUDES:
+            raise ValueError(f"requirements files include more than {INCLUDES} files; {name} is one of them")
+        if name.rpartition("/")[2] not in ("uv.lock", "pyproject.toml"):
+            for other in included(name, text):
+                take(other, (*above, name))
+        return True
+
+    if python["requirements"]:
+        for name in python["requirements"]:
+            take(name)
+    elif python["installer"] == "uv" and take("uv.lock"):
+        take("pyproject.toml")
+    else:
+        take("requirements.txt")
+    return found
+
+
 def everything(python: dict, files: dict) -> dict:
     """Return ``inputs``, and the files that they include."""
     found, todo = {}, list(inputs(python, files))
@@ -70,6 +113,21 @@ def everything(python: dict, files: dict) -> dict:
             found[name] = files[name]
             todo += included(name, files[name]) if name not in ("uv.lock", "pyproject.toml") else []
     return found
+
+
+def options(python: dict) -> tuple[list[str], dict]:
+    """Return the installer's options that stand on its command line, and those that travel by variables."""
+    words = [word for option in python["options"] for word in option.split()]
+    known, kept, env = BY_VARIABLE[python["installer"]], [], {}
+    while words:
+        word = words.pop(0)
+        name, equals, value = word.partition("=")
+        if name not in known or not (equals or words):
+            kept.append(word)
+            continue
+        value = value if equals else words.pop(0)
+        env[known[name]] = f"{env[known[name]]} {value}" if known[name] in env else value
+    return kept, env
 
 
 def locked(python: dict, names) -> bool:
@@ -83,16 +141,18 @@ def key(python: dict, version: str, files: dict) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def build_commands(python: dict, venv: str, files: dict, cache: str) -> tuple[list[list[str]], dict]:
+def build_commands(python: dict, venv: str, files: dict) -> tuple[list[list[str]], dict]:
     """Return the commands that build ``venv``, run in the app's root, and the variables that they need.
 
-    uv uses the host's interpreter and never downloads one; bytecode is compiled now, since a sandboxed process cannot write it.
+    uv uses the host's interpreter and never downloads one; bytecode is compiled now, since a sandboxed process cannot write it. Files are copied
+    out of the cache: a hard link would let a later build change a venv that serves.
     """
-    env = {"UV_CACHE_DIR": f"{cache}/uv", "PIP_CACHE_DIR": f"{cache}/pip", "UV_PYTHON_DOWNLOADS": "never", "UV_NO_PROGRESS": "1",
-           "UV_LINK_MODE": "hardlink", "UV_PROJECT_ENVIRONMENT": venv, "UV_PYTHON": python["interpreter"], "HOME": cache,
+    env = {"UV_PYTHON_DOWNLOADS": "never", "UV_NO_PROGRESS": "1",
+           "UV_LINK_MODE": "copy", "UV_PROJECT_ENVIRONMENT": venv, "UV_PYTHON": python["interpreter"],
            "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1"}
+    kept, by_variable = options(python)
+    env.update(by_variable)
     env.update({name: str(value) for name, value in python["env"].items()})
-    options = [word for option in python["options"] for word in option.split()]
     requirements = [word for name in sorted(inputs(python, files)) if python["requirements"] or name not in ("uv.lock", "pyproject.toml")
                     for word in ("-r", name)]
     wanted = requirements + python["packages"]
@@ -100,15 +160,15 @@ def build_commands(python: dict, venv: str, files: dict, cache: str) -> tuple[li
     if python["installer"] == "pip":
         commands = [[python["interpreter"], "-m", "venv", venv]]
         if wanted:
-            commands.append([f"{venv}/bin/pip", "install", "--quiet", *options, *wanted])
+            commands.append([f"{venv}/bin/pip", "install", "--quiet", *kept, *wanted])
         return commands, env
     if locked(python, files):
         extras = [word for name in python["extras"] for word in ("--extra", name)] + \
                  [word for name in python["groups"] for word in ("--group", name)]
-        commands = [[UV, "sync", "--frozen", "--no-install-project", "--no-default-groups", "--compile-bytecode", *extras, *options]]
+        commands = [[UV, "sync", "--frozen", "--no-install-project", "--no-default-groups", "--compile-bytecode", *extras, *kept]]
         wanted = python["packages"]
     else:
         commands = [[UV, "venv", "--quiet", "--python", python["interpreter"], venv]]
     if wanted:
-        commands.append([UV, "pip", "install", "--quiet", "--compile-bytecode", *target, *options, *wanted])
+        commands.append([UV, "pip", "install", "--quiet", "--compile-bytecode", *target, *kept, *wanted])
     return commands, env

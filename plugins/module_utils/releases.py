@@ -25,6 +25,11 @@ def make_id(stamp: str, sha: str) -> str:
     return release
 
 
+def dumped(record: dict) -> str:
+    """Return the text of a release's record."""
+    return json.dumps(record, indent=1, sort_keys=True) + "\n"
+
+
 def fingerprint(value) -> str:
     """Return a hash of any JSON value."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
@@ -118,6 +123,7 @@ class Shelf:
         """Write one line into the ledger, so that it survives a power loss."""
         line = json.dumps(entry, sort_keys=True) + "\n"
         with open(f"{self.root}/ledger.jsonl", "ab+") as file:
+            os.fchmod(file.fileno(), 0o640)
             end = file.seek(0, os.SEEK_END)
             if end and file.seek(end - 1) and file.read(1) != b"\n":
                 line = "\n" + line  # a power loss has torn the last one

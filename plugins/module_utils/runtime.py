@@ -12,16 +12,19 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import stat
 import subprocess
 import time
 
 from ansible_collections.quayside.django.plugins.module_utils import (
     celery_control,
     celery_workers,
+    contained,
     django_run,
     host,
     http_health,
     model,
+    ports,
     processes,
     releases,
     sizing,
@@ -31,7 +34,6 @@ from ansible_collections.quayside.django.plugins.module_utils import (
 IN_APP = {"django_run.py": django_run, "celery_control.py": celery_control}
 # Before a reload returns, nginx's old workers have taken connections whose requests are yet to come: those they still send to the old instance.
 OLD_EDGE = 'tries=0; while pgrep -f "[n]ginx: worker process is shutting down" >/dev/null && [ $tries -lt 60 ]; do sleep 0.5; tries=$((tries + 1)); done'
-PORTS = range(20000, 30000)  # below the ports that Linux gives to connections (32768 and up)
 
 
 class Runtime:
@@ -59,6 +61,18 @@ class Runtime:
     def wanted(self, group: str = "") -> list[dict]:
         """Return the processes of a group, or all of them."""
         return [process for process in self.app["processes"] if not group or processes.group(process) == group]
+
+    def own_socket(self, path: str) -> str:
+        """Return ``path``; raise PhaseError when something else than a socket lies there: root would ask whatever a link leads to."""
+        have = contained.state(path)
+        if have is not None and not stat.S_ISSOCK(have.st_mode):
+            raise host.PhaseError(f"{path} is {contained.kind(have.st_mode)} and not the socket of a server", look=f"ls -la {os.path.dirname(path)}")
+        return path
+
+    def on_host(self, command: list[str], name: str, timeout: int, writable: list[str] | None = None) -> list[str]:
+        """Return the argv that runs a program of ours on the host as the app's user, in the sandbox of its processes."""
+        unit = units.helper(self.app, name, str(os.getpid()))
+        return host.one_off_argv(self.app, units.sandbox(self.app, writable or []), command, unit, timeout, "/", {"HOME": "/tmp"})
 
     def prepare_control(self, release: str) -> None:
         """Start the process that speaks with celery workers, when the app has some; it imports the app while others start."""
@@ -104,7 +118,7 @@ class Runtime:
             missing -= set(self.control.ask({"do": "ping", "nodes": sorted(missing)}).get("nodes", []))
             if missing and time.monotonic() > deadline:
                 raise host.PhaseError(f"no answer from the celery worker {', '.join(sorted(missing))} within {self.app['health']['timeout']} s",
-                                      look=f"journalctl -t {self.app['name']}-* -n 100 --no-pager")
+                                      look=f"{host.JOURNAL} -t {self.app['name']}-* -n 100 --no-pager")
         self.dead(wanted, started)
         if revoked and wanted:
             self.control.ask({"do": "revoke", "nodes": celery_workers.nodes(self.app, release), "tasks": revoked})
@@ -135,21 +149,29 @@ class Runtime:
 
     def background(self, verb: str, release: str, steps: list[str]) -> None:
         """Run shell lines that go on without whoever asked for them; their journal is that of a unit."""
-        unit = f"{self.app['name']}-{verb}-{release}-{time.monotonic_ns()}"
+        unit = units.helper(self.app, verb, release, str(time.monotonic_ns()))
         properties = [f"--property={line}" for line in units.messenger(sees_processes=True)]
         host.run(["systemd-run", "--quiet", "--collect", "--no-block", f"--unit={unit}", "--service-type=oneshot", *properties, "--",
                   "/bin/sh", "-c", "; ".join(steps)])
 
     def choose_ports(self, release: str) -> dict:
-        """Return a free port of localhost for each process of a release that is reached by one.
-
-        The first try follows from the app's name, so that two apps that are deployed at once begin at different places.
-        """
-        wanted = [process["name"] for process in self.wanted() if process["tcp"]]
-        taken = {port for record in self.shelf.records().values() for port in record.get("ports", {}).values()}
+        """Return a free port of the app's own block for each process of a release that is reached by one; raise PhaseError."""
+        names = [process["name"] for process in self.wanted() if process["tcp"]]
+        if not names:
+            return {}
+        others = [app for app in self.neighbours if app["name"] != self.app["name"]]
+        try:
+            own = ports.block(ports.settle([self.app, *others]), self.app["name"])
+        except ports.NoBlock as error:
+            raise host.PhaseError(str(error)) from error
+        records, live = self.shelf.records(), self.shelf.live()
+        used = {name: set(record.get("ports", {}).values()) for name, record in records.items()}
         start = int(releases.fingerprint([self.app["name"], release])[:8], 16)
-        free = (port for port in (PORTS[(start + step) % len(PORTS)] for step in range(len(PORTS))) if port not in taken and host.port_is_free(port))
-        return dict(zip(wanted, free))
+        chosen = ports.choose(names, own, start, used.get(live, set()), set().union(*used.values()), host.port_is_free)
+        if len(chosen) < len(names):
+            raise host.PhaseError(f"only {len(chosen)} of {len(names)} processes found a free port among those of this app, {own[0]} to {own[-1]}: "
+                                  "somebody else holds them", look=f"ss -Htlnpe 'sport >= :{own[0]} and sport <= :{own[-1]}'")
+        return chosen
 
     def describe(self, _release: str) -> list[dict]:
         """Return what is known of each container of a release; none without containers."""

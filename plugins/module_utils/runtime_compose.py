@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import time
 
@@ -10,11 +11,14 @@ from ansible_collections.quayside.django.plugins.module_utils import (
     compose_project,
     container_units,
     docker_engine,
+    docker_network,
     edges,
     env_file,
     host,
     image_prune,
+    release_tree,
     source,
+    units,
 )
 from ansible_collections.quayside.django.plugins.module_utils.docker_engine import Engine, EngineError
 from ansible_collections.quayside.django.plugins.module_utils.images import Images
@@ -49,14 +53,32 @@ class Compose(Runtime):
     def install(self) -> list[str]:
         """Write the units that start the app at boot and after a kill, and that prune its images; return what changed."""
         host.folder(f"{self.app['root']}/lib", 0o755)
+        for name in container_units.journal_files(self.app):
+            host.folder(f"{UNITS}/{name.rpartition('/')[0]}", 0o755)
         changed = [path for path, text in self.files().items() if host.write(path, text)]
-        if any(path.startswith(UNITS) for path in changed):
+        former = self.former()
+        if former:
+            host.systemctl("stop", "--", *(os.path.basename(path) for path in former if path.endswith(".timer")), check=False)
+            for path in former:
+                host.remove(path)
+        if former or any(path.startswith(UNITS) for path in changed):
             host.systemctl("daemon-reload")
-        return changed
+            # Docker starts containers by itself at boot, and none without the socket that it logs to.
+            host.systemctl("add-wants", "sockets.target", container_units.journal_socket(self.app))
+            host.systemctl("start", container_units.journal_socket(self.app))
+        if former and host.systemctl("is-active", "--quiet", "--", f"{self.app['name']}.service", check=False).returncode == 0:
+            host.systemctl("start", "--", *container_units.timers(self.app))
+        return changed + former
 
     def outdated(self) -> dict:
         """Return path -> (text before, text after) of the files that ``install`` would change."""
-        return {path: (host.text(path), text) for path, text in self.files().items() if host.text(path) != text}
+        found = {path: (host.text(path), text) for path, text in self.files().items() if host.text(path) != text}
+        return {**found, **{path: (host.text(path), "") for path in self.former()}}
+
+    def former(self) -> list[str]:
+        """Return the paths of helper units under the names that they had before, those that are this app's."""
+        paths = [f"{UNITS}/{name}" for name in container_units.former_files(self.app)]
+        return [path for path in paths if host.text(path).partition("\n")[0] == units.mark(self.app)]
 
     def files(self) -> dict:
         """Return path -> text of what an app has on its host before any release."""
@@ -72,7 +94,6 @@ class Compose(Runtime):
         self.engine.get("/_ping")
         found: dict = {}
         if any(image["from"] == "build" for image in self.app["images"]):
-            self.source.fetch()
             found = self.source.resolve(version)
         images = self.images.resolve(version, found.get("sha", ""))
         if not found:
@@ -81,13 +102,10 @@ class Compose(Runtime):
         return {**found, "images": images}
 
     def check(self, record: dict) -> None:
-        """Refuse what cannot run here: the network of the app is not there."""
-        try:
-            self.engine.get(f"/networks/{self.app['network']}")
-        except EngineError as error:
-            if error.status == 404:
-                raise host.PhaseError(f"there is no Docker network {self.app['network']}: run playbooks/site.yml for this host first") from error
-            raise
+        """Refuse what cannot run here: a network of the app is not there."""
+        missing = docker_network.missing(self.app, self.engine)
+        if missing:
+            raise host.PhaseError(f"there is no Docker network {missing[0]}: run playbooks/site.yml for this host first")
 
     def disks(self) -> list[str]:
         """Return the folders that a release grows."""
@@ -96,15 +114,16 @@ class Compose(Runtime):
     def fetch(self, release: str, record: dict) -> None:
         """Write the code that images are built from."""
         if any(image["from"] == "build" for image in self.app["images"]):
-            self.source.export(record, self.shelf.path(release, "code"))
+            release_tree.export(self.app, self.source, release, record, self.shelf.path(release, "code"), self.neighbours)
 
     def build(self, release: str, record: dict) -> tuple[dict, list[str]]:
         """Bring the images here and write the project; return what the record has to hold, and notes."""
         notes = self.images.provide(record["images"], self.shelf.path(release, "code"), record["sha"], record["version"])
         for frontend in self.app["frontends"]:
-            target = self.shelf.path(release, "frontends", frontend["name"])
-            self.images.copy_out(record["images"][frontend["image"]]["ref"], frontend["folder"], target)
-            host.open_to_edge(target, self.app["edge_group"])
+            target, ref = self.shelf.path(release, "frontends", frontend["name"]), record["images"][frontend["image"]]["ref"]
+            request = {"do": "unpack", "what": f"frontends[{frontend['name']}] of the image {ref}", "target": target, "strip": True}
+            release_tree.publish(self.app, release, request, [], [target], self.neighbours,
+                                 lambda stream, ref=ref, folder=frontend["folder"]: self.images.copy_out(ref, folder, stream))
         ports = self.choose_ports(release) if edges.EDGES[self.app["edge"]].published else {}
         self.write_project(release, dict(record, ports=ports))
         self.create(release)
@@ -139,7 +158,7 @@ class Compose(Runtime):
             project["name"] = name
         path = self.shelf.path(release, "compose.yaml")
         host.write(path, compose_project.render(project, compose_project.mark(self.app, release)), 0o600)
-        host.write(self.shelf.path(release, "bin", "manage"), self.manage_script(release), 0o755)
+        host.write(self.shelf.path(release, "bin", "manage"), self.manage_text(release), 0o750)
         done = host.run(["docker", "compose", "-f", path, "config", "--quiet"], check=False)
         if "is not a docker command" in done.stderr:
             raise host.PhaseError("docker compose is not installed on this host: run playbooks/site.yml for it first")
@@ -179,7 +198,7 @@ class Compose(Runtime):
         """Return the command that runs manage.py with ``argv``."""
         return ["python", self.app["manage"], *argv]
 
-    def manage_script(self, release: str) -> str:
+    def manage_text(self, release: str) -> str:
         """Return the text of ``releases/<id>/bin/manage``, for people."""
         return (f"#!/bin/sh\n[ -t 0 ] || tty=-T\nexec docker compose --progress quiet -f {self.shelf.path(release, 'compose.yaml')} run --rm --no-deps $tty "
                 f"manage python {self.app['manage']} \"$@\"\n")
@@ -238,9 +257,10 @@ class Compose(Runtime):
     def place(self, release: str, process: dict) -> dict:
         """Return where a process of a release is asked, as arguments of http_health.Check: its socket, or its address in the app's network."""
         if process["socket"]:
-            return {"socket": self.shelf.path(release, "run", f"{process['name']}.sock")}
+            return {"socket": self.own_socket(self.shelf.path(release, "run", f"{process['name']}.sock"))}
         name = compose_project.containers(self.app, release, [process])[0]
-        network = self.known(name).get("NetworkSettings", {}).get("Networks", {}).get(self.app["network"], {})
+        joined = self.known(name).get("NetworkSettings", {}).get("Networks", {})
+        network = joined.get(self.app["edge_network"]) or joined.get(self.app["network"]) or {}
         if not network.get("IPAddress"):
             raise host.PhaseError(f"the container {name} has no address: it does not run", *self.log(release, process, 0))
         return {"url": f"http://{network['IPAddress']}:{process['port']}"}
@@ -287,6 +307,12 @@ class Compose(Runtime):
         else:
             self.background("stop", release, steps)
 
+    def restart_singles(self, release: str) -> None:
+        """Make the containers of the single processes of a release anew: their files lie elsewhere now."""
+        wanted = [key for process in self.wanted("singles") for key in compose_project.keys(process)]
+        if wanted:
+            host.run(self.compose(release, "up", "--detach", "--no-deps", "--no-build", *wanted), check=False)
+
     def replace(self, old: str, new: str, wanted: list[str]) -> None:
         """Start containers when a release's single processes are gone, in the background."""
         gone = [name for name in self.members(old, "singles") if self.known(name)]
@@ -296,10 +322,11 @@ class Compose(Runtime):
 
     def revive(self, release: str) -> None:
         """Start all that a release has on this host; what runs goes on."""
-        units = self.shelf.units(release)
-        if any(not self.known(name) for name in units):
+        wanted = self.shelf.units(release)
+        if any(not self.known(name) for name in wanted):
             host.run(self.compose(release, "up", "--no-start", "--no-deps", "--no-build", "--no-recreate"), check=False)
-        for name in units:
+            docker_network.join(self.app, self.engine)
+        for name in wanted:
             with contextlib.suppress(EngineError):
                 self.engine.post(f"/containers/{name}/start")
 

@@ -2,16 +2,25 @@
 """The systemd runtime: a release runs from a venv, as units named after its id."""
 from __future__ import annotations
 
-import contextlib
-import glob
 import os
-import shutil
 import time
 
-from ansible_collections.quayside.django.plugins.module_utils import env_file, host, processes, python_env, source, units
+from ansible_collections.quayside.django.plugins.module_utils import (
+    contained,
+    env_file,
+    host,
+    model,
+    processes,
+    python_env,
+    release_tree,
+    sandbox,
+    source,
+    units,
+)
 from ansible_collections.quayside.django.plugins.module_utils.runtime import IN_APP, OLD_EDGE, Runtime, source_of
 
 UNITS = "/etc/systemd/system"
+MANAGE_SECONDS = 43200  # a shell that a person left open ends after half a day
 
 
 class Systemd(Runtime):
@@ -45,14 +54,13 @@ class Systemd(Runtime):
     def forget(self, kept: list[dict]) -> None:
         """Remove unit templates that neither the model nor one of the ``kept`` releases (as apps) has."""
         wanted = {f"{name}@.service" for app in [self.app, *kept] for name in units.template_names(app)}
-        mine = [path for path in glob.glob(f"{UNITS}/{self.app['name']}-*@.service") if os.path.basename(path) not in wanted]
         gone = False
-        for path in mine:
-            with open(path, encoding="utf-8") as file:
-                if file.readline().strip() != units.mark(self.app):
-                    continue
-            host.remove(path)
-            gone = True
+        for name in contained.names(UNITS):
+            path = f"{UNITS}/{name}"
+            if name.startswith(f"{self.app['name']}-") and name.endswith("@.service") and name not in wanted and \
+                    host.text(path).partition("\n")[0].strip() == units.mark(self.app):
+                host.remove(path)
+                gone = True
         if gone:
             host.systemctl("daemon-reload")
 
@@ -60,22 +68,26 @@ class Systemd(Runtime):
 
     def resolve(self, version: str) -> dict:
         """Return what a version is: ``sha``, and ``version`` where the source knows it better; raise PhaseError."""
-        self.source.fetch()
         return self.source.resolve(version)
 
     def check(self, record: dict) -> None:
         """Refuse what cannot run here: a project that does not allow this host's Python."""
         interpreter = self.app["python"]["interpreter"]
-        done = host.run([interpreter, "-c", "import platform; print(platform.python_version())"], check=False) \
-            if os.path.exists(interpreter) else None
-        if done is None or done.returncode:
+        version = self.python_version(interpreter) if os.path.exists(interpreter) else ""
+        if not version:
             raise host.PhaseError(f"python.interpreter {interpreter} is not there: install it (packages) or name another one")
-        version = done.stdout.strip()
-        wanted = python_env.requires_python(self.source.read(record["sha"], "pyproject.toml"))
+        wanted = python_env.requires_python(self.source.read("pyproject.toml"))
         if wanted and not python_env.allows(wanted, version):
             raise host.PhaseError(f"{record['version']} requires Python {wanted}, and {interpreter} is {version}: "
                                   "set python.interpreter to one that fits and install it by packages, or change requires-python")
         record["python"] = version
+
+    def python_version(self, interpreter: str) -> str:
+        """Return the version of an interpreter, empty when it does not run. One that the system does not bring may be the app's own."""
+        command = [interpreter, "-I", "-c", "import platform; print(platform.python_version())"]
+        if interpreter.startswith("/usr/"):
+            return host.run(command, check=False).stdout.strip()
+        return sandbox.run(self.build_unit("python", str(os.getpid()), "/", 60, [self.home()]), command, {}).stdout.strip()
 
     def disks(self) -> list[str]:
         """Return the folders that a release grows."""
@@ -83,58 +95,45 @@ class Systemd(Runtime):
 
     def fetch(self, release: str, record: dict) -> None:
         """Write the code of the release, with links where its settings have a folder fixed."""
-        root = self.app["root"]
-        self.source.export(record, self.shelf.path(release, "code"))
-        folder = processes.code_folder(self.app, release)
-        if not os.path.isfile(f"{folder}/{self.app['manage']}"):
-            raise host.PhaseError(f"{record['version']} has no {self.app['manage']} in {self.app['source']['subdir'] or 'its root'}: "
-                                  "set source.subdir or manage in the app model")
+        root, code = self.app["root"], self.shelf.path(release, "code")
         links = [(self.app["static"]["root"], self.shelf.path(release, "static")), (self.app["media"]["root"], f"{root}/shared/media"),
                  *((kept["path"], f"{root}/shared/{kept['name']}") for kept in self.app["folders"])]
-        for path, target in links:
-            if path:
-                self.link_into_code(release, f"{folder}/{path}", target)
+        links = [(self.in_code(path), target) for path, target in links if path]
+        if release_tree.export(self.app, self.source, release, record, code, self.neighbours, links, [self.in_code(self.app["manage"])]):
+            raise host.PhaseError(f"{record['version']} has no {self.app['manage']} in {self.app['source']['subdir'] or 'its root'}: "
+                                  "set source.subdir or manage in the app model")
 
-    def link_into_code(self, release: str, path: str, target: str) -> None:
-        """Put a link where the settings of a project have a folder fixed. A link in the repository must not lead root out of it."""
-        code = os.path.realpath(self.shelf.path(release, "code"))
-        if not os.path.realpath(os.path.dirname(path)).startswith(code):
-            raise host.PhaseError(f"{path} leads out of the release by a link in the repository: name another static.root, media.root or path")
-        if os.path.isdir(path) and not os.path.islink(path):
-            shutil.rmtree(path)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        host.link(path, target)
+    def in_code(self, path: str) -> str:
+        """Return a path under the app's root as one under the code of a release."""
+        return "/".join(part for part in (self.app["source"]["subdir"], path) if part)
 
     def settle_secrets(self) -> None:
         """Write the one current file of secrets; what was there before waits beside it for ``restore_secrets``."""
-        path, text = f"{self.app['root']}/shared/secrets.env", env_file.render(self.secrets)
+        path, text = model.secrets_file(self.app), env_file.render(self.secrets)
         before = host.text(path)
         if before and before != text:
             host.write(f"{path}.before", before, 0o600)  # the live release may restart at any time
-        host.write(path, text, 0o600, *host.ids(self.app["user"]))
+        host.write(path, text, 0o600)
 
     def restore_secrets(self) -> None:
         """Undo ``settle_secrets``."""
-        path = f"{self.app['root']}/shared/secrets.env"
-        if os.path.exists(f"{path}.before"):
-            host.write(path, host.text(f"{path}.before"), 0o600, *host.ids(self.app["user"]))
+        path = model.secrets_file(self.app)
+        before = host.text(f"{path}.before")
+        if before:
+            host.write(path, before, 0o600)
             host.remove(f"{path}.before")
 
     def keep_secrets(self) -> None:
         """Forget what ``restore_secrets`` would bring back."""
-        host.remove(f"{self.app['root']}/shared/secrets.env.before")
+        host.remove(f"{model.secrets_file(self.app)}.before")
 
     def python_files(self, release: str, record: dict) -> dict:
         """Return the files that the venv may be built from."""
-        folder = processes.code_folder(self.app, release)
-        found = {}
-        todo = ["uv.lock", "pyproject.toml", "requirements.txt", *self.app["python"]["requirements"]]
-        while todo:
-            name = todo.pop()
-            if name not in found and not name.startswith(("/", "../")):
-                with contextlib.suppress(OSError), open(f"{folder}/{name}", encoding="utf-8") as file:
-                    found[name] = file.read()
-                    todo += python_env.included(name, found[name]) if not name.endswith((".lock", ".toml")) else []
+        code = self.shelf.path(release, "code")
+        try:
+            found = python_env.gather(self.app["python"], lambda name, limit: source.text_inside(code, self.in_code(name), limit))
+        except ValueError as error:
+            raise host.PhaseError(f"{record['version']}: {error}") from error
         missing = [name for name in self.app["python"]["requirements"] if name not in found]
         if missing or not python_env.inputs(self.app["python"], found):
             raise host.PhaseError(f"{record['version']} has no {', '.join(missing) or 'uv.lock and no requirements.txt'}: "
@@ -160,7 +159,7 @@ class Systemd(Runtime):
         files = self.python_files(release, record)
         key = python_env.key(self.app["python"], record["python"], files)
         venv = f"{real.app['root']}/venvs/{key}"
-        there = os.path.exists(f"{venv}/.complete")
+        there = contained.is_file(f"{venv}.complete")
         if not there:
             venv = f"{self.app['root']}/venvs/{key}"
             self.build_venv(release, venv, files)
@@ -169,45 +168,65 @@ class Systemd(Runtime):
 
     def build_others(self, release: str) -> None:
         """Run the app's build commands in its code, and take what the edge serves of it."""
-        folder = processes.code_folder(self.app, release)
+        code, folder = self.shelf.path(release, "code"), processes.code_folder(self.app, release)
         for number, command in enumerate(self.app["build"]):
-            env = {"HOME": f"{self.app['root']}/cache", "NEXT_TELEMETRY_DISABLED": "1", "CI": "1",
-                   **{key: env_file.text(value) for key, value in {**self.app["env"], **command["env"]}.items()}}
-            argv = host.one_off_argv(self.app, self.build_properties(release), ["/bin/sh", "-ec", command["command"]],
-                                     f"{self.app['name']}-command-{number}-{release}", command["timeout"],
-                                     "/".join(part for part in (folder, command["folder"]) if part), env)
-            done = host.run(argv, check=False, timeout=command["timeout"] + 60)
-            if done.returncode:
-                raise host.PhaseError(f"`{command['command']}` ended with {done.returncode}", done.stdout + done.stderr, lines=host.BUILD_LINES)
-        for frontend in self.app["frontends"]:
-            made = f"{folder}/{frontend['folder']}"
-            if not os.path.isdir(made):
-                raise host.PhaseError(f"frontends[{frontend['name']}]: the build made no folder {frontend['folder']}: see build in the app model")
-            target = self.shelf.path(release, "frontends", frontend["name"])
-            host.run(["cp", "-r", "--no-preserve=mode", "--", f"{made}/.", target])
-            host.open_to_edge(target, self.app["edge_group"])
+            secrets = {name: self.secrets[name] for name in command.get("secrets", [])}
+            env = {"CI": "1", "NEXT_TELEMETRY_DISABLED": "1", **{key: env_file.text(value) for key, value in {**self.app["env"], **command["env"]}.items()}}
+            self.build_command(release, f"command-{number}", ["/bin/sh", "-ec", command["command"]], f"`{command['command']}`", {**env, **secrets},
+                               [code], "/".join(part for part in (folder, command["folder"]) if part), command["timeout"])
+        if self.app["frontends"]:
+            frontends = [{"what": f"frontends[{frontend['name']}]", "source": self.in_code(frontend["folder"]),
+                          "target": self.shelf.path(release, "frontends", frontend["name"])} for frontend in self.app["frontends"]]
+            release_tree.publish(self.app, release, {"do": "copy", "tree": code, "folders": frontends}, [code],
+                                 [frontend["target"] for frontend in frontends], self.neighbours)
 
-    def build_properties(self, release: str) -> list[str]:
-        """Return the sandbox of a build: it may compile, fetch by any protocol and need memory that is writable and executable."""
-        writable = [f"{self.app['root']}/venvs", f"{self.app['root']}/cache", self.shelf.path(release)]
-        return ["NoNewPrivileges=yes", "ProtectSystem=strict", "ProtectHome=yes", "PrivateTmp=yes", "ReadWritePaths=" + " ".join(writable)]
+    def build_command(self, release: str, verb: str, command: list[str], shown: str, env: dict, writable: list[str], folder: str, timeout: int) -> None:
+        """Run one command of a build with an empty HOME and a cache; raise PhaseError with its log when it fails."""
+        cache, home = sandbox.leaf(f"{self.app['root']}/cache/build", self.app["user"]), self.home()
+        known = {"HOME": home, "XDG_CACHE_HOME": cache, "npm_config_cache": f"{cache}/npm", "UV_CACHE_DIR": f"{cache}/uv", "PIP_CACHE_DIR": f"{cache}/pip"}
+        unit = self.build_unit(verb, release, folder, timeout, [*writable, cache, home])
+        try:
+            done = sandbox.run(unit, command, {**known, **env})
+        finally:
+            contained.remove(home)
+        if done.returncode:
+            raise host.PhaseError(f"{shown} ended with {done.returncode}", done.stdout + done.stderr, lines=host.BUILD_LINES)
+
+    def build_unit(self, verb: str, release: str, folder: str, timeout: int, writable: list[str]) -> sandbox.Unit:
+        """Return the unit of a step of the build."""
+        return release_tree.unit(self.app, verb, release, folder, writable, self.neighbours, timeout)
+
+    def home(self) -> str:
+        """Make an empty home for one command of a build and return its path."""
+        path = f"{self.app['root']}/cache/home"
+        contained.remove(path)
+        return sandbox.leaf(path, self.app["user"])
 
     def copy(self, target: str, release: str, record: dict) -> dict:
         """Copy a kept release under the new id; files are linked, not written again. Return what the record has to hold."""
-        host.run(["cp", "-a", "--link", f"{self.shelf.path(target, 'code')}/.", self.shelf.path(release, "code")])
+        # Sealed, so nobody but root changes what is copied meanwhile.
+        host.run(["cp", "-a", "--link", "--", f"{self.shelf.path(target, 'code')}/.", self.shelf.path(release, "code")])
         ports = self.choose_ports(release)
-        for name in [f"{folder}/{entry}" for folder in ("bin", "lib") for entry in os.listdir(self.shelf.path(target, folder))]:
-            with open(self.shelf.path(target, name), encoding="utf-8") as file:
-                host.write(self.shelf.path(release, name), file.read().replace(target, release), 0o755 if name.startswith("bin/") else 0o644)
+        for name in [f"{folder}/{entry}" for folder in ("bin", "lib") for entry in contained.names(self.shelf.path(target, folder))]:
+            text = host.text(self.shelf.path(target, name)).replace(target, release)
+            self.write_program(release, name, text)
         self.write_ports(release, ports)
         self.install(only_missing=True)
         return {"ports": ports}
 
+    def write_program(self, release: str, name: str, text: str) -> None:
+        """Write a script of ``bin/``, which only root and the app read, or a helper of ``lib/``, which any container of the app reads."""
+        if name.startswith("bin/"):
+            host.write(self.shelf.path(release, name), text, 0o750, 0, host.ids(self.app["user"])[1])
+        else:
+            host.write(self.shelf.path(release, name), text)
+
     def write_ports(self, release: str, ports: dict) -> None:
         """Write where the processes of a release listen, for their scripts."""
-        host.folder(self.shelf.path(release, "ports"), 0o755)
+        gid = host.ids(self.app["user"])[1]
+        host.folder(self.shelf.path(release, "ports"), 0o750, 0, gid)
         for name, port in ports.items():
-            host.write(self.shelf.path(release, "ports", name), f"{port}\n")
+            host.write(self.shelf.path(release, "ports", name), f"{port}\n", 0o640, 0, gid)
 
     def write_scripts(self, release: str, venv: str, ports: dict) -> None:
         """Write what the units start, and the helpers that run inside the app's venv."""
@@ -215,29 +234,41 @@ class Systemd(Runtime):
         sizes = self.sizes()
         for process in self.app["processes"]:
             script = processes.script(self.app, process, release, venv, sizes[process["name"]]["workers"])
-            host.write(self.shelf.path(release, "bin", process["name"]), script, 0o755)
-        host.write(self.shelf.path(release, "bin", "manage"), processes.manage_script(self.app, release, venv), 0o755)
+            self.write_program(release, f"bin/{process['name']}", script)
+        self.write_program(release, "bin/manage", self.manage_script(release, venv))
         for name, module in IN_APP.items():
-            host.write(self.shelf.path(release, "lib", name), source_of(module))
+            self.write_program(release, f"lib/{name}", source_of(module))
+
+    def manage_text(self, release: str) -> str:
+        """Return the text of ``bin/manage`` of a kept release."""
+        return self.manage_script(release, self.shelf.record(release).get("venv", ""))
+
+    def manage_script(self, release: str, venv: str) -> str:
+        """Return the text of ``bin/manage`` of a release, which the record may not name yet."""
+        argv = self.in_venv(release, venv, self.manage_words(venv, []), "by-hand", MANAGE_SECONDS)
+        return processes.manage_script(argv, {}, f"sudo {self.app['root']}/live/bin/manage")
 
     def build_venv(self, release: str, venv: str, files: dict) -> bool:
-        """Build the venv unless it is there already; return True when it was built. Never as root.
+        """Build the venv unless it is there already; return True when it was built. It is the app's user who builds, and root who owns it then.
 
-        It is built under its final name, since its scripts hold that; the mark of completeness is written last.
+        It is built under its final name, since its scripts hold that; the mark that it is whole lies beside it, where no build writes, and comes last.
         """
-        if os.path.exists(f"{venv}/.complete"):
+        if contained.is_file(f"{venv}.complete"):
             return False
-        host.remove(venv)
-        commands, env = python_env.build_commands(self.app["python"], venv, files, f"{self.app['root']}/cache")
-        folder = processes.code_folder(self.app, release)
-        for number, command in enumerate(commands):
-            argv = host.one_off_argv(self.app, self.build_properties(release), command, f"{self.app['name']}-build-{number}-{release}", 1800, folder, env)
-            done = host.run(argv, check=False, timeout=1900)
-            if done.returncode:
-                host.remove(venv)
-                raise host.PhaseError(f"`{' '.join(os.path.basename(word) for word in command[:3])}` ended with {done.returncode}",
-                                      done.stderr or done.stdout, lines=host.BUILD_LINES)
-        host.write(f"{venv}/.complete", release + "\n")
+        contained.remove(venv)
+        uid, gid = host.ids(self.app["user"])
+        contained.folder(venv, 0o750, uid, gid)
+        commands, env = python_env.build_commands(self.app["python"], venv, files)
+        code, folder = self.shelf.path(release, "code"), processes.code_folder(self.app, release)
+        try:
+            for number, command in enumerate(commands):
+                shown = f"`{' '.join(os.path.basename(word) for word in command[:3])}`"
+                self.build_command(release, f"venv-{number}", command, shown, env, [code, venv], folder, 1800)
+            contained.seal(venv, {uid}, gid)
+        except BaseException:
+            contained.remove(venv)
+            raise
+        contained.write(f"{venv}.complete", release + "\n")
         return True
 
     # Commands of the app
@@ -252,26 +283,31 @@ class Systemd(Runtime):
 
     def manage_argv(self, release: str, argv: list[str]) -> list[str]:
         """Return the command that runs manage.py with ``argv``."""
-        return [self.shelf.path(release, "bin", "manage"), *argv]
+        return self.manage_words(self.shelf.record(release)["venv"], argv)
+
+    def manage_words(self, venv: str, argv: list[str]) -> list[str]:
+        """Return the command that runs manage.py by a venv."""
+        return [f"{venv}/bin/python", self.app["manage"], *argv]
 
     def by_hand(self, release: str, command: str) -> str:
         """Return what a person types to run a manage.py command of a release."""
-        return f"sudo -u {self.app['user']} {self.shelf.path(release, 'bin', 'manage')} {command}"
+        return f"sudo {self.shelf.path(release, 'bin', 'manage')} {command}"
 
     def one_off(self, release: str, command: list[str], name: str, timeout: int) -> list[str]:
-        """Return the argv that runs ``command`` in a release's venv, env and sandbox; a one-off may also write into its release."""
-        venv = self.shelf.record(release)["venv"]
-        env = {"PATH": f"{venv}/bin:/usr/local/bin:/usr/bin:/bin", "PYTHONPATH": processes.code_folder(self.app, release), "RELEASE": release,
+        """Return the argv that runs ``command`` in a release's venv, env and sandbox."""
+        return self.in_venv(release, self.shelf.record(release)["venv"], command, name, timeout)
+
+    def in_venv(self, release: str, venv: str, command: list[str], name: str, timeout: int) -> list[str]:
+        """Return the argv of a one-off: its HOME is an empty folder in memory, and until its release is sealed it may write into that."""
+        env = {"PATH": f"{venv}/bin:/usr/local/bin:/usr/bin:/bin", "PYTHONPATH": processes.code_folder(self.app, release), "RELEASE": release, "HOME": "/tmp",
                # A migration that waits for a lock makes every request behind it wait too: rather fail and leave all serving.
                "PGOPTIONS": "-c lock_timeout=10s"}
-        writable = [self.shelf.path(release)]
-        writable += [self.app["shared"]] if self.app["database"]["engine"] == "sqlite" else []
-        return host.one_off_argv(self.app, units.sandbox(self.app, writable), command, f"{self.app['name']}-{name}-{release}", timeout,
+        return host.one_off_argv(self.app, units.sandbox(self.app, [self.shelf.path(release)]), command, units.helper(self.app, name, release), timeout,
                                  processes.code_folder(self.app, release), env, self.env_files(release))
 
     def env_files(self, release: str) -> list[str]:
         """Return the env files of a release, in the order in which they are read."""
-        return [self.shelf.path(release, "env"), f"{self.app['root']}/shared/secrets.env"]
+        return [self.shelf.path(release, "env"), model.secrets_file(self.app)]
 
     # Instances
 
@@ -288,13 +324,13 @@ class Systemd(Runtime):
     def place(self, release: str, process: dict) -> dict:
         """Return where a process of a release is asked, as arguments of http_health.Check."""
         if process["socket"]:
-            return {"socket": self.shelf.path(release, "run", f"{process['name']}.sock")}
+            return {"socket": self.own_socket(self.shelf.path(release, "run", f"{process['name']}.sock"))}
         return {"url": f"http://127.0.0.1:{self.shelf.record(release)['ports'][process['name']]}"}
 
     def log(self, release: str, process: dict, since: float) -> tuple[str, str]:
         """Return the last lines of a process's log, and the command that shows more."""
         unit = f"{processes.unit_name(self.app, process, 1)}@{release}.service"
-        return host.journal(unit, since), f"journalctl -u {unit} --no-pager"
+        return host.journal(unit, since), f"{host.JOURNAL} -u {unit} --no-pager"
 
     def dead(self, wanted: list[str], since: float) -> str:
         """Return which of the units has died since it was started, and how; empty while all live. Its log is in the error."""
@@ -305,7 +341,7 @@ class Systemd(Runtime):
             if ended or unit.get("ActiveState") == "failed" or unit.get("SubState") == "auto-restart" or unit.get("NRestarts", "0") != "0":
                 name = unit.get("Id", "")
                 raise host.PhaseError(f"{name.removesuffix('.service')} died at its start ({unit.get('Result')}, status {unit.get('ExecMainStatus')})",
-                                      host.journal(name, since), f"journalctl -u {name} --no-pager")
+                                      host.journal(name, since), f"{host.JOURNAL} -u {name} --no-pager")
         return ""
 
     def stop(self, release: str, wanted: list[str] | None = None, wait: bool = True) -> None:
@@ -318,6 +354,12 @@ class Systemd(Runtime):
             drain = max(process["drain"] for process in self.app["processes"]) + 30
             host.systemctl("stop", *([] if wait else ["--no-block"]), "--", *wanted, check=False, timeout=drain)
             host.systemctl("reset-failed", "--", *wanted, check=False)
+
+    def restart_singles(self, release: str) -> None:
+        """Start the single processes of a release again, where they run: their files lie elsewhere now."""
+        wanted = self.members(release, "singles")
+        if wanted:
+            host.systemctl("try-restart", "--no-block", "--", *wanted, check=False)
 
     def replace(self, old: str, new: str, wanted: list[str]) -> None:
         """Start units when a release's single processes are gone, in the background, where it goes on without whoever asked for it."""
@@ -342,8 +384,8 @@ class Systemd(Runtime):
     def prune(self, records: dict, _before: str) -> list[str]:
         """Remove what no kept release needs beside its own folder; return notes."""
         used = {os.path.basename(record.get("venv", "")) for record in records.values()}
-        for name in os.listdir(f"{self.app['root']}/venvs"):
-            if name not in used:
+        for name in contained.names(f"{self.app['root']}/venvs"):
+            if name.removesuffix(".complete") not in used:
                 host.remove(f"{self.app['root']}/venvs/{name}")
         self.forget([dict(self.app, processes=record["processes"]) for record in records.values() if record.get("processes")])
         return []

@@ -20,6 +20,7 @@ GIVEN = {
     "SOURCE_KEY": "the private half of a deploy key (docs/getting-started.md, \"Private repositories\")",
     "ACME_EAB_HMAC_KEY": "from the certificate authority, with the key's id",
 }
+BY_DEFAULT = "cache.engine is container; without it Redis takes whoever reaches it"  # one that an app has unless its secrets are listed without it
 FILTERS = ("combine", "default", "d", "mandatory")  # the value goes through them to the left
 
 
@@ -102,6 +103,8 @@ def plan(apps: list[dict], known: set = frozenset()) -> dict:
                 ask.append((app["name"], name, reason, who, where))
             elif where:
                 made[where] = name
+            elif reason == BY_DEFAULT:
+                continue  # nobody wrote where it belongs, and the app runs without
             elif isinstance(app["raw"], Mapping):
                 stuck.append(f"app {app['name']}: {name} is missing ({reason}), and its secrets do not name it: add `{name}: \"{{{{ vault_"
                              f"{app['name'].replace('-', '_')}_{name.lower()} }}}}\"` to them, or write them as one variable, "
@@ -115,6 +118,8 @@ def plan(apps: list[dict], known: set = frozenset()) -> dict:
 def needed(app: dict) -> dict:
     """Return name -> reason of all secrets that an app of the model needs, also those that only its edge or its builds read."""
     found = dict(model.needed_secrets(app))
+    if app["cache"]["engine"] == "container":
+        found.setdefault("REDIS_PASSWORD", BY_DEFAULT)
     if app["tls"].get("eab"):
         found["ACME_EAB_HMAC_KEY"] = "tls.eab is given"
     for allowed in app["allow"]:

@@ -51,11 +51,11 @@ def volumes(app: dict) -> dict:
     return {name: names[name] for name in parts(app)}
 
 
-def project(app: dict, sizes: dict | None = None, redis_conf: str = "") -> dict:
+def project(app: dict, sizes: dict | None = None, redis_conf: str = "", images: dict | None = None) -> dict:
     """Return the compose project of an app's services, as ``compose_project.render`` writes it.
 
     ``sizes``: those of the app in sizing.plan; ``database`` with settings and memory, ``cache`` with memory, in MiB, or None. ``redis_conf``:
-    the text of Redis's file, so that a change of it makes a new container.
+    the text of Redis's file, so that a change of it makes a new container. ``images``: tag -> reference by which it runs here (image_pins).
     """
     sizes = sizes or {}
     made: dict = {"name": project_name(app), "services": {}}
@@ -63,6 +63,8 @@ def project(app: dict, sizes: dict | None = None, redis_conf: str = "") -> dict:
         made["services"]["db"] = database(app, sizes.get("database") or {})
     if "redis" in parts(app):
         made["services"]["redis"] = cache(app, sizes.get("cache") or {}, redis_conf)
+    for service in made["services"].values():
+        service["image"] = (images or {}).get(service["image"], service["image"])
     made["networks"] = {"default": {"name": app["network"], "external": True}}
     # Made outside, so that `docker compose down -v` does not take the data along.
     made["volumes"] = {name: {"name": volume, "external": True} for name, volume in volumes(app).items()}
@@ -122,6 +124,18 @@ def cache(app: dict, size: dict, conf: str) -> dict:
     return made
 
 
+def has_password(conf: str) -> bool:
+    """Return True when a file of Redis's asks for a password."""
+    return any(line.startswith("requirepass ") for line in conf.splitlines())
+
+
+def without_password(app: dict, containers: list[dict]) -> list[str]:
+    """Return the names of those running containers of an app's releases, as the engine describes them, that reach Redis without a password."""
+    plain = re.compile(r"^[^=]+=redis://redis:6379(/|\Z)")
+    return [one["Name"].lstrip("/") for one in containers
+            if one["State"]["Running"] and any(plain.match(text) for text in (one["Config"].get("Env") or []))]
+
+
 def requirepass(password: str) -> str:
     """Return the line of Redis's file that names its password."""
     return f"requirepass {json.dumps(password, ensure_ascii=False)}"
@@ -144,11 +158,11 @@ def redis_conf(app: dict, password: str, maxmemory: int, second: str = "") -> st
     return "\n".join(lines) + "\n"
 
 
-def text(app: dict, sizes: dict | None = None, conf: str = "") -> str:
+def text(app: dict, sizes: dict | None = None, conf: str = "", images: dict | None = None) -> str:
     """Return the project as YAML."""
     hints = ["docker compose ps", *(["docker compose exec db psql -U {user} -d {name}".format(**app["database"])] if "db" in parts(app) else []),
              f"docker compose logs -f {parts(app)[0]}"]
-    return compose_project.render(project(app, sizes, conf), (
+    return compose_project.render(project(app, sizes, conf, images), (
         f"# Written by quayside.django for the app {app['name']}: its long-lived services, which no deploy touches. The app model decides\n"
         f"# what stands here, and playbooks/site.yml brings it about.\n# By hand, as root in {folder(app)}: {'; '.join(hints)}\n"))
 

@@ -106,6 +106,8 @@ REDIS_LIMIT_FACTOR = 1.5  # a rewrite of the AOF forks, and what is written mean
 CONTAINER_DATABASE_SHARE, CONTAINER_CACHE_SHARE = 0.375, 0.125  # smaller than on the host, since their limits count in full
 ONE_OFF_CONNECTIONS = 2  # migrate in a deploy, and a shell by hand
 SPARE_CONNECTIONS, LEAST_CONNECTIONS = 10, 100
+# superuser_reserved_connections (3, PostgreSQL's default), and a few for logins that are none of an app's, such as one that reads statistics.
+RESERVED_CONNECTIONS = 8
 
 # A "1 GB" server has about 961 MiB for its kernel, one of 2 GB 1967, one of 4 GB 3915. The same holds for disks.
 GB = 900
@@ -321,6 +323,20 @@ def _places(count):
     return 1 << (count - 1).bit_length() if count else 1
 
 
+def connection_limits(planned, max_connections, promised=None):
+    """The most connections that each app may have, so that all of them at once leave every other its own.
+
+    What is spare is divided evenly: an app that opens more than was planned for it (threads of an ASGI server) finds room, and takes none of another's.
+
+    :param planned: dict of app to int, what the size plan counts for it in a deploy
+    :param max_connections: int, those of the server
+    :param promised: dict of app to int, ``database.connections`` of the model, which no app exceeds; 0 for no limit
+    :returns: dict of app to int, at least what is planned; together at most max_connections less 8 where that is enough for the plan
+    """
+    spare = max(0, max_connections - RESERVED_CONNECTIONS - sum(planned.values())) // max(1, len(planned))
+    return {name: max(count, min(count + spare, (promised or {}).get(name) or max_connections)) for name, count in planned.items()}
+
+
 def _most(connections):
     """The max_connections of a server for so many: in steps, since another one is a restart."""
     wanted = connections + SPARE_CONNECTIONS
@@ -484,9 +500,9 @@ def plan(host, apps):
         and first (see ``minimum_findings``)
     :param apps: list of all apps of the host, as model.load returns them
     :returns: dict: profile (str), level (int), total (int, MiB counted), parts (list of name and MiB), swap (int, MiB), findings and warnings (lists of str),
-        postgresql (None, or settings and max_connections of the host's), edges (dict of edge to MiB) and apps: name to connections (int), processes (name
-        to workers and memory: MiB for one copy, a limit in a container), database (None, or settings, max_connections and memory of its container) and
-        cache (None, or maxmemory and memory of its Redis), each in MiB
+        postgresql (None, or settings, max_connections, and planned and limits, app to connections, of the host's), edges (dict of edge to MiB) and
+        apps: name to connections (int), processes (name to workers and memory: MiB for one copy, a limit in a container), database (None, or settings,
+        max_connections and memory of its container) and cache (None, or maxmemory and memory of its Redis), each in MiB
     :raises ValueError: for a host without cores or memory, or a size that is none
     """
     if host["cores"] < 1 or host["memory"] < 1:
@@ -499,12 +515,15 @@ def plan(host, apps):
         findings.append(f"memory: the apps need {total} MiB at least, and there are {host['memory']}: "
                         f"{', '.join(f'{name} {size}' for name, size in parts)}; {total} > {host['memory']}: give the server more, or lower workers, "
                         "count or memory of a process where they are given")
-    connections = sum(found.connections(app, found.level) for app in found.on_host)
+    planned = {app["name"]: found.connections(app, found.level) for app in found.on_host}
+    connections = sum(planned.values())
     settings = postgresql_settings(host["memory"], host["cores"], max_connections=_most(connections)) if found.on_host else None
     return {
         "profile": profile(host), "level": found.level, "total": total, "parts": parts, "swap": swap_mb(host["memory"]),
         "findings": findings + connection_findings(apps, host["memory"]), "warnings": _warnings(host, apps, found),
-        "postgresql": {"settings": settings, "max_connections": int(settings["max_connections"])} if settings else None,
+        "postgresql": {"settings": settings, "max_connections": int(settings["max_connections"]),
+                       "planned": planned, "limits": connection_limits(planned, int(settings["max_connections"]),
+                                                   {app["name"]: app["database"]["connections"] for app in found.on_host})} if settings else None,
         "edges": {edge: size for edge, size in EDGES_MB.items() if any(app["edge"] == edge for app in apps)},
         "apps": {app["name"]: _app(found, app) for app in apps},
     }

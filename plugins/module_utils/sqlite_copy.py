@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A consistent copy of a SQLite database that is in use, and the file before the first migration.
 
-``take`` and ``prepare`` are for root on a host; what they do to the database runs as the owner of the file, in a Python of its own, so that the
-files that SQLite puts beside it belong to the app. Usage there: ``python3 - copy SOURCE TARGET`` or ``python3 - prepare PATH``.
+``take`` and ``as_app`` are for root on a host; what touches the database runs as the app's user in its sandbox, in a Python of its own, so that
+the files that SQLite puts beside it belong to the app. Usage there: ``python3 - copy SOURCE TARGET``, ``prepare PATH``, ``close PATH`` or
+``remove PATH``.
 """
 from __future__ import annotations
 
 import contextlib
 import os
 import sqlite3
-import stat
 import sys
 import time
 
@@ -97,33 +97,39 @@ def remove(path: str) -> None:
         os.unlink(path)
 
 
-def take(source: str, target: str, timeout: float = 300) -> int:
-    """As root: copy a database as its owner, then move the copy to ``target``, which root owns; return its bytes. Raise CopyError."""
-    if not os.path.isfile(source):
-        raise CopyError(f"there is no SQLite database at {source}")
-    owner = os.stat(source)
+def close(path: str) -> None:
+    """Leave the database readable and no more."""
+    os.chmod(path, 0o440)
+
+
+def take(start, source: str, target: str, owner: int, timeout: float = 300) -> int:
+    """As root: copy a database as the app's user, then move the copy to ``target``, which root owns; return its bytes. Raise CopyError.
+
+    ``start`` is that of ``as_app``. The copy lies in a folder of the app's until it is moved, so what was moved is judged by its descriptor:
+    a regular file of one name, of the uid ``owner``.
+    """
+    from ansible_collections.quayside.django.plugins.module_utils import contained
+
     between = f"{source}.copy"
-    as_owner((owner.st_uid, owner.st_gid), "copy", source, between, timeout=timeout + 30)
-    os.rename(between, target)
-    have = os.lstat(target)
-    if not stat.S_ISREG(have.st_mode) or have.st_nlink != 1:  # its folder is the app's, which may have put something else in its place
-        remove(target)
-        raise CopyError(f"{between} is no plain file")
-    os.chown(target, 0, 0)
-    os.chmod(target, 0o600)
-    return have.st_size
+    as_app(start, "copy", source, between, timeout=timeout + 30)
+    try:
+        return contained.take(between, target, owner)
+    except OSError as error:
+        raise CopyError(f"{between}: {error.strerror}") from error
 
 
-def as_owner(ids: tuple, verb: str, *words: str, timeout: float = 330) -> str:
-    """As root: run a verb of this file as uid and gid; return what it printed. Raise CopyError."""
+def as_app(start, verb: str, *words: str, timeout: float = 330) -> str:
+    """As root: run a verb of this file as the app's user; return what it printed. Raise CopyError.
+
+    ``start(command, timeout)`` returns the argv that runs a command as that user, with what it is given on its standard input.
+    """
     import subprocess
 
     program = __loader__.get_source(__name__)  # also from the zip file in which Ansible sends it; its loader for collections returns bytes
     program = program.decode() if isinstance(program, bytes) else program
-    drop = ["setpriv", f"--reuid={ids[0]}", f"--regid={ids[1]}", "--clear-groups", "--"] if os.geteuid() == 0 else []
     try:
-        done = subprocess.run([*drop, "/usr/bin/python3", "-I", "-", verb, *words], input=program, check=False, capture_output=True, text=True,
-                              timeout=timeout, cwd="/")
+        done = subprocess.run(start(["/usr/bin/python3", "-I", "-", verb, *words], int(timeout)), input=program, check=False, capture_output=True, text=True,
+                              timeout=timeout + 15, cwd="/")
     except subprocess.TimeoutExpired as error:
         raise CopyError(f"{words[0]}: {verb} did not end within {timeout:g} s") from error
     if done.returncode:
@@ -135,7 +141,7 @@ def main(argv: list[str]) -> None:
     """Do what ``argv`` says; print bytes or whether something changed."""
     os.umask(0o027)
     try:
-        print(copy(*argv[1:]) if argv[0] == "copy" else prepare(*argv[1:]))
+        print({"copy": copy, "prepare": prepare, "close": close, "remove": remove}[argv[0]](*argv[1:]))
     except CopyError as error:
         sys.exit(str(error))
 

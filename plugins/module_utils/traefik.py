@@ -1,28 +1,23 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What Traefik reads: its own settings, the routes of an app, and where the live release is reached. Pure.
+"""What Traefik reads: its own settings, and which names of which app it hands to nginx. Pure.
 
-The routes (``<app>.yml``) follow the inventory and refer to services by name. The services (``<app>.live.yml``) are those of the live
-release, or the page that says that there is none.
+Traefik ends TLS and fetches certificates. Each request of a known name goes to the nginx beside it, which judges paths, addresses and logins, and
+hands on what it has judged. So nothing that Traefik reads can open a path: a router that Traefik leaves out takes the whole name away.
 """
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 
 from ansible_collections.quayside.django.plugins.module_utils import compose_project, model
 
-FILES = "http://files:8080"    # nginx beside Traefik, for what is on disk
-WAITING = "http://files:8081"  # answers 503 to everything
+NGINX = "http://nginx:8080"  # in the network that Traefik and nginx share
 ASKS = "# Asks for: "
 PORTS = {"web": 80, "websecure": 443}
 QUARTER = 2160  # hours; Traefik's own default for the life of a certificate
-FIRST = 100000  # priority of what goes before all routes
+EXACT, WILDCARD = 200000, 100000  # priorities of names; the length of the rule, which Traefik takes for its own, stays far below
+FIRST = 300000  # priority of what goes before all names
+API = "127.0.0.1:82"  # in Traefik's container, where nobody else is
 MARK = "# Made by quayside.django"
-# Taken from a request, never added to: an app may believe them. Traefik itself sets X-Forwarded-For, -Host, -Port, -Proto and X-Real-Ip, but
-# not what a WSGI server reads as the same names.
-UNTRUSTED = ("Forwarded", "Proxy", "X-Forwarded-Prefix", "X-Forwarded-Protocol", "X-Forwarded-Scheme", "X-Forwarded-Ssl",
-             "X_Forwarded_For", "X_Forwarded_Host", "X_Forwarded_Port", "X_Forwarded_Prefix", "X_Forwarded_Proto", "X_Forwarded_Protocol",
-             "X_Forwarded_Scheme", "X_Forwarded_Ssl", "X_Real_Ip")
 # Mozilla's intermediate configuration, guidelines 6.0, as Go writes the names; TLS 1.3 has no choice.
 CIPHERS = ["TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
            "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384", "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
@@ -30,19 +25,6 @@ CIPHERS = ["TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", "TLS_ECDHE_RSA_WITH_AES_12
 # What shrinks; the same as nginx's.
 TEXTS = ["text/html", "text/plain", "text/css", "text/xml", "text/javascript", "application/javascript", "application/json", "application/manifest+json",
          "application/xml", "application/rss+xml", "application/atom+xml", "application/wasm", "image/svg+xml", "font/ttf", "font/otf"]
-BEHIND = "-behind"  # of routers and middlewares for who comes by a trusted proxy
-
-
-@dataclasses.dataclass(frozen=True)
-class Doors:
-    """What is known of a host's doors beside its apps.
-
-    ``logins`` is the folder of the files of logins, ``digests`` name of a file -> fingerprint, and ``trusted`` are the proxies before this edge.
-    """
-
-    logins: str = ""
-    digests: dict = dataclasses.field(default_factory=dict)
-    trusted: list | tuple = ()
 
 
 def render(value: dict, header: str) -> str:
@@ -50,40 +32,25 @@ def render(value: dict, header: str) -> str:
     return f"{MARK}: {header}\n" + compose_project.render(value).replace("$$", "$").replace("{{", '{{"{{"}}')
 
 
-def services(app: dict, addresses: dict, release: str) -> str:
-    """Return the file of services of a release; ``addresses``: process -> host:port."""
-    timeouts = {process["name"]: process["timeout"] for process in app["processes"]}
-    found, transports = {}, {}
-    for name, address in sorted(addresses.items()):
-        found[f"{app['name']}-{name}"] = service(f"http://{address}", f"{app['name']}-{name}")
-        # No kept connections: a server may close one in the moment in which a request goes out on it, and a POST is not sent twice.
-        transports[f"{app['name']}-{name}"] = {"maxIdleConnsPerHost": -1, "forwardingTimeouts": {
-            "dialTimeout": "5s", "responseHeaderTimeout": f"{timeouts.get(name, 60)}s"}}
-    return render({"http": {"services": found, "serversTransports": transports}} if found else {}, f"release {release} of the app {app['name']}.")
+def service() -> dict:
+    """Return the service that leads to nginx.
+
+    No kept connections: nginx closes its own when it is reloaded, maybe in the moment in which a request goes out on one, and a POST is not sent twice.
+    """
+    return {"loadBalancer": {"servers": [{"url": NGINX}], "passHostHeader": True, "serversTransport": "quayside-nginx"}}
 
 
-def waiting(app: dict) -> str:
-    """Return the file of services of an app without a live release."""
-    found = {f"{app['name']}-{process['name']}": service(WAITING) for process in app["processes"] if process["serves"]}
-    return render({"http": {"services": found}}, f"no release of the app {app['name']} is live.")
-
-
-def service(url: str, transport: str = "") -> dict:
-    """Return a service with one server."""
-    balancer: dict = {"servers": [{"url": url}], "passHostHeader": True}
-    return {"loadBalancer": dict(balancer, serversTransport=transport) if transport else balancer}
-
-
-def routes(app: dict, headers: dict, held: list | tuple = (), asked: list | tuple = (), doors: Doors | None = None) -> str:
+def routes(app: dict, headers: dict, held: list | tuple = (), asked: list | tuple = (), trusted: list | tuple = ()) -> str:
     """Return the file of routes of an app.
 
     ``headers`` are those of every edge answer, beside the app's own. ``held`` are its certificates: the ``names`` that each serves, and
     ``certificate`` and ``key``, paths that Traefik reads, where it has not fetched it itself. ``asked`` are lists of names, each of one
     certificate that Traefik has to fetch and to renew: they are served by HTTPS as soon as it is there, and by HTTP until they are in ``held``.
+    ``trusted`` are the proxies before this edge, which may speak HTTPS for it.
     """
-    secure, doors = [name for one in held for name in one["names"]], doors or Doors()
-    http = {"routers": routers(app, secure, asked, doors), "middlewares": middlewares(app, headers, secure, doors),
-            "services": {f"{app['name']}-files": service(FILES)}}
+    secure = [name for one in held for name in one["names"]]
+    http = {"routers": routers(app, secure, asked), "middlewares": middlewares(app, headers, secure, bool(trusted)),
+            "services": {f"{app['name']}-nginx": service()}}
     found: dict = {"http": http}
     own = [{"certFile": one["certificate"], "keyFile": one["key"]} for one in held if one.get("certificate")]
     if own:
@@ -117,96 +84,41 @@ def options(apps: list[dict]) -> str:
 
 def host_rule(names: list[str]) -> str:
     """Return the rule for these names; ``*.example.com`` is any one name below it."""
-    rules = [f"HostRegexp(`^[^.]+{name[1:].replace('.', '[.]')}$`)" if name.startswith("*.") else f"Host(`{name}`)" for name in names]
+    rules = [f"HostRegexp(`^[^.]+{name[1:].replace('.', '[.]')}$`)" if is_wildcard(name) else f"Host(`{name}`)" for name in names]
     return rules[0] if len(rules) == 1 else f"({' || '.join(rules)})"
 
 
-def login(app: dict, path: str, doors: Doors) -> list[str]:
-    """Return the middleware that asks for a login at a path, in a list; of paths in one another the longest. Nothing where nobody has to.
-
-    Traefik reads a file of logins only when it builds the middleware, so its name changes with what is in the file.
-    """
-    found = max((allow for allow in model.allowed(app) if allow["login"] and path.startswith(allow["path"])), key=lambda one: len(one["path"]), default=None)
-    return [f"{app['name']}-login-{found['login'].rpartition('-')[2]}-{doors.digests.get(found['login'], 'new')}"] if found else []
+def is_wildcard(name: str) -> bool:
+    """Return whether a name stands for all names below it."""
+    return name.startswith("*.")
 
 
-def cuts(app: dict, doors: Doors) -> list[dict]:
-    """Return where paths part: path, the service behind it, and the middlewares that hold there, the strictest first."""
-    targets = {route: f"{app['name']}-{process['name']}" for process in app["processes"] for route in process["routes"]}
-    files = [frontend["route"] for frontend in app["frontends"]] + [app[field]["url"] for field in ("static", "media") if app[field]["url"]]
-    targets.update(dict.fromkeys(files, f"{app['name']}-files"))
-    found = []
-    parted = {path for limit in app["limits"] for path in [limit["path"], *limit["exempt"]]} | {allow["path"] for allow in app["allow"]}
-    for path in sorted({*targets, *parted}):
-        prefix = max((route for route in targets if path.startswith(route)), key=len, default="")
-        if not prefix:
-            continue
-        addressed = [f"{app['name']}-allow-{number}" for number, allow in enumerate(app["allow"], 1)
-                     if allow["addresses"] and path.startswith(allow["path"])]
-        addressed += [f"{app['name']}-limit-{number}" for number, limit in enumerate(app["limits"], 1)
-                      if path.startswith(limit["path"]) and not path.startswith(tuple(limit["exempt"]))]
-        found.append({"path": path, "service": targets[prefix], "addressed": addressed, "login": login(app, path, doors)})
-    return found
-
-
-def routers(app: dict, secure: list | tuple = (), asked: list | tuple = (), doors: Doors | None = None) -> dict:
+def routers(app: dict, secure: list | tuple = (), asked: list | tuple = ()) -> dict:
     """Return the routers of an app by name: over HTTP for names without a certificate, over HTTPS for those with one, or soon with one."""
     name, served = app["name"], [app["canonical"]] if app["canonical"] else app["domains"]
-    others = [domain for domain in app["domains"] if domain not in served]
     soon = [*secure, *(domain for names in asked for domain in names)]
+    others = [domain for domain in app["domains"] if domain not in served]
     web, found = {"entryPoints": ["web"]}, {}
     if secure:
-        found[f"{name}-plain"] = router(host_rule(sorted(secure, key=app["domains"].index)), "noop@internal",
-                                        [f"{name}-headers", f"{name}-to-canonical" if others else f"{name}-to-https"], FIRST, web)
+        away = [f"{name}-headers", f"{name}-to-canonical" if others else f"{name}-to-https"]
+        found.update(by_name(f"{name}-plain", sorted(secure, key=app["domains"].index), "noop@internal", away, web))
     entries = [("", [one for one in app["domains"] if one not in secure], web)]
     entries += [("-tls", [one for one in app["domains"] if one in soon], {"entryPoints": ["websecure"], "tls": tls(app, asked)})]
     for suffix, domains, entry in entries:
-        away, here = [one for one in domains if one in others], [one for one in domains if one in served]
-        if away:
-            found[f"{name}-other-names{suffix}"] = router(host_rule(away), "noop@internal", [f"{name}-headers{suffix}", f"{name}-to-canonical"], FIRST, entry)
-        if here:
-            parts = content(app, host_rule(here), entry, f"{name}-headers{suffix}", doors or Doors())
-            found.update({f"{key}{suffix}": value for key, value in parts.items()})
-    return dict(found, **listeners(app))
-
-
-def content(app: dict, host: str, entry: dict, headers: str, doors: Doors) -> dict:
-    """Return the routers of what an app serves, for a rule of its names at one entry. ``headers`` is the middleware that all answers pass."""
-    name, found = app["name"], {}
-    # An encoded slash is none for a route, and one for the app: /admin%2F would pass by the list of /admin/.
-    hidden = "(PathRegexp(`(?i)%2f`) || (PathRegexp(`/[.]`) && !PathPrefix(`/.well-known/`)))"
-    found[f"{name}-hidden"] = router(f"{host} && {hidden}", f"{name}-files", [headers, f"{name}-nowhere"], FIRST - 1, entry)
-    exempt, parts = app["health"]["path"].partition("?")[0], cuts(app, doors)
-    behind = " || ".join(f"ClientIP(`{proxy}`)" for proxy in doors.trusted)
-    asked = max((cut for cut in parts if exempt.startswith(cut["path"])), key=lambda cut: len(cut["path"]), default=None)
-    for number, cut in enumerate(parts, 1):
-        # The headers come first: an answer that another one gives has them too.
-        first = [headers, f"{name}-compress"]
-        last = cut["login"] + ([] if cut["service"] == f"{name}-files" else [f"{name}-request"])
-        rule, priority = f"{host} && PathPrefix(`{cut['path']}`)", 1000 + 10 * len(cut["path"])
-        found[f"{name}-{number}"] = router(rule, cut["service"], first + cut["addressed"] + last, priority, entry)
-        if cut["addressed"] and behind:
-            found[f"{name}-{number}{BEHIND}"] = router(f"{rule} && ({behind})", cut["service"], first + [one + BEHIND for one in cut["addressed"]] + last,
-                                                       priority + 1, entry)
-        if cut is asked and (cut["addressed"] or cut["login"]):
-            found[f"{name}-health"] = router(f"{host} && Path(`{exempt}`)", cut["service"], [headers, f"{name}-request"], FIRST - 2, entry)
-    for number, frontend in enumerate(app["frontends"], 1):
-        if frontend["route"].endswith("/") and frontend["route"] != "/":
-            # nginx sends it on to the path with the slash.
-            found[f"{name}-frontend-{number}"] = router(f"{host} && Path(`{frontend['route'].rstrip('/')}`)", f"{name}-files", [headers],
-                                                        FIRST - 3, entry)
+        found.update(by_name(f"{name}-other-names{suffix}", [one for one in domains if one in others], "noop@internal",
+                             [f"{name}-headers{suffix}", f"{name}-to-canonical"], entry))
+        found.update(by_name(f"{name}{suffix}", [one for one in domains if one in served], f"{name}-nginx",
+                             [f"{name}-headers{suffix}", f"{name}-compress"], entry))
     return found
 
 
-def listeners(app: dict) -> dict:
-    """Return the routers of the ports on the host's loopback; who asks for localhost there is given the name that the app knows."""
+def by_name(label: str, names: list[str], target: str, through: list[str], entry: dict) -> dict:
+    """Return the routers for these names: one for exact names, and one for wildcards, which any app's exact name goes before."""
     found = {}
-    for process in app["processes"]:
-        if process["listen"]:
-            service, entry = f"{app['name']}-{process['name']}", {"entryPoints": [f"listen-{process['listen']}"]}
-            found[f"{service}-listen"] = router("PathPrefix(`/`)", service, [f"{app['name']}-request", f"{app['name']}-listen"], 1, entry)
-            found[f"{service}-listen-local"] = router("Host(`localhost`) || Host(`127.0.0.1`)", service, [
-                f"{app['name']}-request", f"{app['name']}-listen", f"{app['name']}-listen-host"], 2, entry)
+    for suffix, priority, wild in (("", EXACT, False), ("-below", WILDCARD, True)):
+        chosen = [one for one in names if is_wildcard(one) == wild]
+        if chosen:
+            found[label + suffix] = router(host_rule(chosen), target, through, priority, entry)
     return found
 
 
@@ -236,45 +148,30 @@ def response_headers(app: dict, headers: dict, strict: bool, trusted: bool) -> d
     return sent or {"Server": ""}
 
 
-def middlewares(app: dict, headers: dict, secure: list | tuple = (), doors: Doors | None = None) -> dict:
-    """Return the middlewares of an app by name."""
-    name, doors = app["name"], doors or Doors()
-    found: dict = {f"{name}-headers": {"headers": {"customResponseHeaders": response_headers(app, headers, False, bool(doors.trusted))}},
-                   f"{name}-nowhere": {"replacePath": {"path": "/.nowhere"}},
-                   f"{name}-compress": {"compress": {"includedContentTypes": TEXTS, "minResponseBodyBytes": 1024}},
-                   f"{name}-request": {"headers": {"customRequestHeaders": dict.fromkeys(UNTRUSTED, "")}}}
+def middlewares(app: dict, headers: dict, secure: list | tuple = (), trusted: bool = False) -> dict:
+    """Return the middlewares of an app by name. None of them keeps anybody out: that is nginx's work."""
+    name = app["name"]
+    found: dict = {f"{name}-headers": {"headers": {"customResponseHeaders": response_headers(app, headers, False, trusted)}},
+                   f"{name}-compress": {"compress": {"includedContentTypes": TEXTS, "minResponseBodyBytes": 1024}}}
     if app["scheme"] == "https":
-        found[f"{name}-headers-tls"] = {"headers": {"customResponseHeaders": response_headers(
-            app, headers, app["tls"]["mode"] != "selfsigned", bool(doors.trusted))}}
-    if app["scheme"] == "https":
+        found[f"{name}-headers-tls"] = {"headers": {"customResponseHeaders": response_headers(app, headers, app["tls"]["mode"] != "selfsigned", trusted)}}
         found[f"{name}-to-https"] = {"redirectScheme": {"scheme": "https", "permanent": True}}
     if app["canonical"]:
         scheme = "https" if app["canonical"] in secure else "http"
         found[f"{name}-to-canonical"] = {"redirectRegex": {"regex": "^[a-z]+://[^/]+/(.*)$", "permanent": True,
                                                            "replacement": f"{scheme}://{app['canonical']}/${{1}}"}}
-    if any(process["listen"] for process in app["processes"]):
-        found[f"{name}-listen"] = {"headers": {"customRequestHeaders": {"X-Forwarded-Proto": app["scheme"]}}}
-        found[f"{name}-listen-host"] = {"headers": {"customRequestHeaders": {"Host": app["health"]["host"], "X-Forwarded-Host": app["health"]["host"]}}}
-    # Who comes by a proxy is who the proxy says; asked that way, who comes directly would have no address at all.
-    for suffix, who in [("", {}), *([(BEHIND, {"ipStrategy": {"excludedIPs": list(doors.trusted)}})] if doors.trusted else [])]:
-        for number, allow in enumerate(app["allow"], 1):
-            if allow["addresses"]:
-                found[f"{name}-allow-{number}{suffix}"] = {"ipAllowList": {"sourceRange": allow["addresses"], **who}}
-        for number, limit in enumerate(app["limits"], 1):
-            # Its bucket holds what may come at once; nginx counts the first one apart.
-            found[f"{name}-limit-{number}{suffix}"] = {"rateLimit": {"average": limit["rate"], "period": "1s", "burst": limit["burst"] + 1,
-                                                                     **({"sourceCriterion": who} if who else {})}}
-    for allow in model.allowed(app):
-        if allow["login"]:
-            # The app has logins of its own, and would refuse those of the edge.
-            found[login(app, allow["path"], doors)[0]] = {"basicAuth": {"usersFile": f"{doors.logins}/{allow['login']}", "realm": allow["login"],
-                                                                        "removeHeader": True}}
     return found
 
 
-def ports(apps: list[dict]) -> list[int]:
-    """Return the ports on the host's loopback that Traefik listens for."""
-    return sorted({process["listen"] for app in apps for process in app["processes"] if process["listen"]})
+def transport(seconds: int) -> str:
+    """Return the file of how Traefik connects to nginx. ``seconds`` is the longest that an app may think before it answers; nginx keeps the limits."""
+    timeouts = {"dialTimeout": "5s", "responseHeaderTimeout": f"{seconds}s"}
+    return render({"http": {"serversTransports": {"quayside-nginx": {"maxIdleConnsPerHost": -1, "forwardingTimeouts": timeouts}}}}, "how nginx is reached.")
+
+
+def patience(apps: list[dict]) -> int:
+    """Return the seconds that Traefik waits for an answer: longer than nginx waits for any process, so that it is nginx who says that an app is dead."""
+    return 30 + max((process["timeout"] for app in apps for process in app["processes"]), default=60)
 
 
 def settings(apps: list[dict], folder: str, trusted: list[str], read_timeout: int, secrets: dict | None = None, hours: int = QUARTER) -> str:
@@ -285,10 +182,12 @@ def settings(apps: list[dict], folder: str, trusted: list[str], read_timeout: in
     entries: dict = {name: entry(port, trusted, read_timeout) for name, port in PORTS.items()}
     if any(app["tls"]["http3"] for app in apps):
         entries["websecure"]["http3"] = {}
-    entries.update({f"listen-{port}": entry(port, [], read_timeout) for port in ports(apps)})
+    # Without a dashboard, and on the loopback of the container: it says what Traefik left out of its routes.
+    entries["traefik"] = {"address": API}
     entries["ping"] = {"address": "127.0.0.1:81"}
     found: dict = {
         "global": {"checkNewVersion": False, "sendAnonymousUsage": False}, "log": {"level": "INFO", "noColor": True}, "accessLog": {},
+        "api": {"insecure": True, "dashboard": False},
         "ping": {"entryPoint": "ping"}, "entryPoints": entries,
         # It waits this long after one change for more; its own default of 2 s would hold a switch up.
         "providers": {"providersThrottleDuration": "0.1s", "file": {"directory": folder, "watch": True}},

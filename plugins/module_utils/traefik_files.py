@@ -6,16 +6,47 @@ import os
 import re
 import time
 
-from ansible_collections.quayside.django.plugins.module_utils import host, model, releases, served, traefik, traefik_store
+from ansible_collections.quayside.django.plugins.module_utils import edges, host, model, releases, served, traefik, traefik_store
+from ansible_collections.quayside.django.plugins.module_utils.docker_engine import EngineError
 
 SERVICE = "traefik"
+NETWORK = "quayside-edge-inner"  # Traefik and its nginx alone
 
 
-def known(folder: str, trusted: list[str]) -> traefik.Doors:
-    """Return what stands beside the apps: the files of logins as they are, and the proxies before this edge."""
-    logins = f"{folder}/traefik/logins"
-    names = os.listdir(logins) if os.path.isdir(logins) else []
-    return traefik.Doors(logins, {name: releases.fingerprint(host.text(f"{logins}/{name}")) for name in names}, tuple(trusted))
+def asks_apps_itself(folder: str, app: dict) -> bool:
+    """Return whether Traefik still leads to the app's processes, as it did before nginx stood between them."""
+    return os.path.lexists(f"{folder}/dynamic/{app['name']}.live.yml")
+
+
+def hand_over(apps: list[dict]) -> None:
+    """Let the nginx that runs beside Traefik answer for these apps, before Traefik is told to ask it; raises PhaseError.
+
+    It is in no network of theirs yet, and no release says in nginx's words where it is reached. Without that, requests would fail until the
+    containers have been made anew.
+    """
+    for app in apps:
+        shelf = releases.Shelf(app["root"])
+        live = shelf.live()
+        if live:
+            edges.keep(shelf, live, "upstreams.conf", edges.upstreams(app, edges.networked(app, shelf.record(live), live)))
+    with edges.engine_words() as engine:
+        nginx = edges.running(engine, "files")
+        join(engine, NETWORK, edges.running(engine, SERVICE), [])
+        join(engine, NETWORK, nginx, ["nginx"])
+        for app in apps:
+            join(engine, app["edge_network"], nginx, [])
+        argv = ["nginx", "-s", "reload", "-c", f"{edges.NginxContainer.folder}/nginx.conf"]
+        made = engine.post(f"/containers/{nginx}/exec", {"Cmd": argv, "AttachStdout": True, "AttachStderr": True, "Tty": True})
+        engine.post(f"/exec/{made['Id']}/start", {"Detach": False, "Tty": True})
+
+
+def join(engine, network: str, container: str, aliases: list[str]) -> None:
+    """Put a running container into a network, where it is not in it yet."""
+    try:
+        engine.post(f"/networks/{network}/connect", {"Container": container, "EndpointConfig": {"Aliases": aliases}})
+    except EngineError as error:
+        if "already exists" not in error.message:
+            raise
 
 
 def doors(app: dict, folder: str, others: list[dict]) -> tuple[list[dict], list[list[str]]]:

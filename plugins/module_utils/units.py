@@ -5,14 +5,25 @@
 """
 from __future__ import annotations
 
+import os
+import re
 import shlex
 
-from ansible_collections.quayside.django.plugins.module_utils import processes
+from ansible_collections.quayside.django.plugins.module_utils import model, outbound, processes
 
 
 def mark(app: dict) -> str:
     """Return the first line of every unit of an app: it tells whose the file is."""
     return f"# Written by quayside.django for the app {app['name']}; the app model decides what stands here."
+
+
+def helper(app: dict, verb: str, *more: str) -> str:
+    """Return the name, without its suffix, of a unit that does something for an app: no app and no process of one can have it.
+
+    An app's own units are ``<app>.service`` and ``<app>-<process>@<release>.service``, and no app's name begins with ``quayside``.
+    ``more``: what tells this one from others with the same verb, such as the id of a release. What systemd takes in no name becomes a line.
+    """
+    return re.sub(r"[^A-Za-z0-9:_.@-]", "_", f"quayside-{verb.replace('@', '_')}@{'-'.join([app['name'], *more])}")
 
 
 # `systemd-analyze security` rates a unit with these at 1.2 to 1.5. @chown: gunicorn gives its socket an owner.
@@ -58,8 +69,29 @@ def sandbox(app: dict, writable: list[str], command: str = "") -> list[str]:
     relax = set(app["sandbox"]["relax"])
     if command and shlex.split(command)[0].rsplit("/", 1)[-1] in COMPILES:
         relax.add("MemoryDenyWriteExecute")
-    lines = [f"{name}={value}" for name, value in SANDBOX if name not in relax]
-    return lines + ["ReadWritePaths=" + " ".join([f"{app['root']}/shared"] + writable + app["sandbox"]["writable"])]
+    lines = [f"{name}={value}" for name, value in SANDBOX if name not in relax] + outbound_directives(app)
+    # shared/ is root's: what can be written there are the leaves. In check mode nothing may change, but SQLite writes beside its file to read it.
+    shared = app["shared"] if not app.get("rehearsal") else os.path.dirname(model.sqlite_path(app)) if app["database"]["engine"] == "sqlite" else ""
+    return lines + ["ReadWritePaths=" + " ".join([shared] * bool(shared) + writable + app["sandbox"]["writable"])]
+
+
+def outbound_directives(app: dict) -> list[str]:
+    """Return the directives that close private networks and the provider's metadata service to a command of the app."""
+    return outbound.directives(app)
+
+
+def journal(app: dict) -> list[str]:
+    """Return the directives by which all that an app says goes into a journal of its own, where it pushes out nobody's lines but its own.
+
+    A limit of rate would not do: it counts lines, and one may have megabytes. ``journalctl --namespace='*'`` reads all journals.
+    """
+    return [f"LogNamespace={app['name']}"]
+
+
+def journal_limits(size: str, days: int, keep_free: str) -> str:
+    """Return the settings of the journal of one app: the most that it takes and leaves of the disk, as journald writes sizes, and how long it is kept."""
+    return ("# Written by quayside.django.\n[Journal]\nStorage=persistent\nCompress=yes\n"
+            f"SystemMaxUse={size}\nSystemKeepFree={keep_free}\nMaxRetentionSec={days}day\n")
 
 
 def template(app: dict, process: dict, copy: int) -> str:
@@ -72,11 +104,11 @@ def template(app: dict, process: dict, copy: int) -> str:
     service = [
         f"Type={'notify' if notify else 'exec'}",
         f"User={app['user']}", f"Group={app['user']}", "UMask=0027", f"WorkingDirectory={code}",
-        f"EnvironmentFile={release}/env", f"EnvironmentFile={root}/shared/secrets.env",
+        f"EnvironmentFile={release}/env", f"EnvironmentFile={model.secrets_file(app)}",
         f"ExecStart={release}/bin/{process['name']} {copy}",
         # mixed: only the main process is told to stop, so that celery's children finish their tasks.
         "KillMode=mixed", f"TimeoutStopSec={process['drain'] + 5}", "Restart=always", "RestartSec=1",
-        f"SyslogIdentifier={app['name']}-{process['name']}", f"Slice={slice_name(app)}", *limits,
+        f"SyslogIdentifier={app['name']}-{process['name']}", f"Slice={slice_name(app)}", *limits, *journal(app),
         *sandbox(app, [f"{release}/run"], process["command"]),
     ]
     return "\n".join([

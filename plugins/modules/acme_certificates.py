@@ -88,9 +88,9 @@ import ssl
 import tempfile
 import time
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quayside.django.plugins.module_utils import acme, acme_look, acme_reach, host
 from ansible_collections.quayside.django.plugins.module_utils.certificates import covered, read
+from ansible_collections.quayside.django.plugins.module_utils.printed import AnsibleModule
 
 BUNDLE = f"{acme.CREDENTIALS}/authorities.crt"
 LOG = "/var/log/letsencrypt/letsencrypt.log"

@@ -29,7 +29,9 @@ options:
     type: dict
     default: {}
   pull:
-    description: Ask the registry for newer images of the same tags. Else only what is missing is pulled.
+    description:
+      - Ask the registry what the tags stand for today. Else they stand for the digests that they had when this host first met them, which
+        C(/etc/quayside/images.json) keeps.
     type: bool
     default: false
   timeout:
@@ -39,7 +41,7 @@ options:
 attributes:
   check_mode:
     support: full
-    description: Also where Docker is not there yet. With O(pull), newer images are not looked for.
+    description: Also where Docker is not there yet. With O(pull) the registry is asked, and nothing is pulled.
   diff_mode:
     support: full
     description: Of files that may hold a password, only that they would change.
@@ -76,10 +78,10 @@ import shutil
 import subprocess
 import time
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.quayside.django.plugins.module_utils import host, redis_client, rotation, services, sizing
+from ansible_collections.quayside.django.plugins.module_utils import host, image_pins, redis_client, rotation, services, sizing
 from ansible_collections.quayside.django.plugins.module_utils.docker_engine import Engine, EngineError
 from ansible_collections.quayside.django.plugins.module_utils.host import PhaseError
+from ansible_collections.quayside.django.plugins.module_utils.printed import AnsibleModule
 
 
 class Services:
@@ -93,6 +95,8 @@ class Services:
         self.warnings: list[str] = []
         self.up: list[str] = []
         self.missing_volumes: list[str] = []
+        self.pins: image_pins.Pins | None = None
+        self.images: dict = {}
         self.states: dict = {}
 
     # What is wanted
@@ -101,9 +105,10 @@ class Services:
         """Return path -> (text, mode) of the files. Their folder is root's: in the containers other users have to read them."""
         maxmemory = ((self.params["sizes"].get("cache") or {}).get("maxmemory")
                      or sizing.redis_memory_mb(host.size()[1], 1))
-        first, other = self.passwords.get("cache") or "", self.passwords.get("cache_other") or ""
+        first, other = self.redis_passwords()
         conf = services.redis_conf(self.app, first, int(maxmemory), rotation.redis_line(first, other)) if "redis" in self.parts else ""
-        found = {"compose.yaml": (services.text(self.app, self.params["sizes"], conf), 0o644)}
+        self.conf = conf
+        found = {"compose.yaml": (services.text(self.app, self.params["sizes"], conf, self.images), 0o644)}
         if conf:
             found["secrets/redis.conf"] = (conf, 0o444)
         if "db" in self.parts:
@@ -111,9 +116,47 @@ class Services:
             found["secrets/superuser"] = (host.text(f"{self.folder}/secrets/superuser") or random.token_urlsafe(32), 0o444)
         return {f"{self.folder}/{name}": value for name, value in found.items()}
 
-    def image(self, part: str) -> str:
-        """Return the image of a service."""
+    def redis_passwords(self) -> tuple[str, str]:
+        """Return the passwords that Redis is to take: none as long as a running release, made before there was one, would be turned away by it."""
+        first, other = self.passwords.get("cache") or "", self.passwords.get("cache_other") or ""
+        if "redis" not in self.parts:
+            return "", ""
+        if not first:
+            self.warnings.append(f"app {self.app['name']}: its Redis has no password: playbooks/secrets.yml makes one (REDIS_PASSWORD), then run site.yml, "
+                                 "deploy, and site.yml")
+        elif not services.has_password(host.text(f"{self.folder}/secrets/redis.conf")):
+            plain = self.plain_clients()
+            if plain:
+                self.warnings.append(f"app {self.app['name']}: its Redis goes on without its new password, since {plain[0]} was made without it: "
+                                     "deploy, then run site.yml again")
+                return "", ""
+        return first, other
+
+    def plain_clients(self) -> list[str]:
+        """Return the running containers of the app that reach Redis without a password."""
+        try:
+            found = self.engine.get("/containers/json", filters={"label": [f"quayside.app={self.app['name']}", "quayside.release"]})
+            return services.without_password(self.app, [one for one in (self.ask(f"/containers/{entry['Id']}/json") for entry in found) if one])
+        except EngineError:
+            if self.check:
+                return []
+            raise
+
+    def tag(self, part: str) -> str:
+        """Return the image of a service as the model names it."""
         return self.app["database" if part == "db" else "cache"]["image"]
+
+    def image(self, part: str) -> str:
+        """Return the image of a service by the reference by which it runs here."""
+        return self.images.get(self.tag(part), self.tag(part))
+
+    def pin(self) -> None:
+        """Find out what the tags stand for on this host; in check mode without an engine they stand for themselves."""
+        if self.check and not os.path.exists(self.engine.socket):
+            return
+        self.pins = image_pins.Pins(bool(self.params["pull"]))
+        self.images = {self.tag(part): self.pins.reference(self.tag(part)) for part in self.parts}
+        self.actions += [f"image {line}" for line in image_pins.lines(self.pins.changes())]
 
     # What is there
 
@@ -145,7 +188,8 @@ class Services:
 
     def plan(self) -> list[dict]:
         """Say what has to be done; return the diff."""
-        diff = []
+        self.pin()
+        diff = self.pins.diff() if self.pins else []
         self.wanted = self.files()
         for path, (text, _mode) in self.wanted.items():
             before = host.text(path)
@@ -182,13 +226,15 @@ class Services:
                                  f"and remove or rename it")
         running = self.containers()
         hashes = self.hashes(self.wanted[f"{self.folder}/compose.yaml"][0])
+        by_tag = self.hashes(services.text(self.app, self.params["sizes"], self.conf)) if running else {}
         for part in self.parts:
             have = running.get(part)
             self.states[part] = state(have)
             image = self.ask(f"/images/{self.image(part)}/json")
             if have is None:
                 reason = "started"
-            elif have["Config"]["Labels"].get("com.docker.compose.config-hash") != hashes.get(part):
+            # One that was made by the tag, of the very image that the tag stands for, runs on.
+            elif have["Config"]["Labels"].get("com.docker.compose.config-hash") not in (hashes.get(part), by_tag.get(part)):
                 reason = "made anew, since what it should run has changed"
             elif image is not None and image["Id"] != have["Image"]:
                 reason = "made anew, since its image has changed"
@@ -218,15 +264,11 @@ class Services:
 
     # What is done
 
-    def pull(self, newer: bool = False) -> None:
-        """Have the images, or ``newer`` ones; nothing else has changed yet when that fails."""
-        for part in self.parts:
-            if newer or (part in self.up and self.ask(f"/images/{self.image(part)}/json") is None):
-                try:
-                    command(["docker", "pull", "--quiet", self.image(part)], timeout=900)
-                except PhaseError as error:
-                    raise PhaseError(f"the image {self.image(part)} of {part} could not be pulled, and nothing was changed: is the name right, and does this "
-                                     "host reach the registry?", error.log) from error
+    def pull(self) -> None:
+        """Have the images of what is to be started; nothing else has changed yet when that fails."""
+        for part in self.up:
+            self.pins.pull(self.tag(part))
+        self.pins.save()
 
     def apply(self) -> None:
         """Write the files, make the volumes and start what the plan names."""
@@ -251,7 +293,7 @@ class Services:
     def settle_cache(self, before: dict) -> None:
         """Let Redis take the passwords of its file, also where its container was not made anew for them."""
         path = f"{self.folder}/secrets/redis.conf"
-        wanted = [password for password in (self.passwords.get("cache"), self.passwords.get("cache_other")) if password]
+        wanted = [password for password in (self.passwords.get("cache"), self.passwords.get("cache_other")) if password and services.has_password(self.conf)]
         if "redis" not in self.parts or not wanted or before[path] == self.wanted[path]:
             return
         old = [json.loads(line.split(" ", 1)[1]) for line in before[path][0].splitlines() if line.startswith("requirepass ")]
@@ -364,8 +406,6 @@ def main() -> None:
     wanted = Services(module.params, module.check_mode)
     label = f"app {wanted.app['name']}"
     try:
-        if module.params["pull"] and not module.check_mode:
-            wanted.pull(newer=True)
         diff = wanted.plan()
         if not module.check_mode:
             wanted.pull()
@@ -373,7 +413,7 @@ def main() -> None:
         if not module.check_mode:
             wanted.apply()
         wanted.settle_database()
-    except (EngineError, PhaseError, OSError) as error:
+    except (EngineError, PhaseError, image_pins.PinError, OSError) as error:
         text = f"{label}: {error}"
         if getattr(error, "log", ""):
             text += "\nlast lines of its log:\n" + "\n".join(f"  {line}" for line in error.log.splitlines())

@@ -136,9 +136,9 @@ import os
 import ssl
 import time
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quayside.django.plugins.module_utils import certificate_copies, host
 from ansible_collections.quayside.django.plugins.module_utils.certificates import covered, listed, read, share, warning, why_not
+from ansible_collections.quayside.django.plugins.module_utils.printed import AnsibleModule
 from ansible_collections.quayside.django.plugins.module_utils.runtime import source_of
 
 PROGRAM, SETTINGS = "/usr/local/lib/quayside/certificate_copies.py", "/etc/quayside/certificates.json"

@@ -118,8 +118,8 @@ import shlex
 import stat
 import tempfile
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quayside.django.plugins.module_utils import config_files
+from ansible_collections.quayside.django.plugins.module_utils.printed import AnsibleModule
 
 
 def wanted_state(file):

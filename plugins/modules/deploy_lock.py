@@ -76,8 +76,8 @@ taken_over:
 import os
 import time
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quayside.django.plugins.module_utils.lock import Lock, LockedError, host_started, refusal, stale
+from ansible_collections.quayside.django.plugins.module_utils.printed import AnsibleModule
 
 
 def main() -> None:

@@ -71,8 +71,8 @@ import glob
 import os
 import tempfile
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quayside.django.plugins.module_utils import config_files, docker_daemon
+from ansible_collections.quayside.django.plugins.module_utils.printed import AnsibleModule
 
 DAEMON = "/etc/docker/daemon.json"
 OURS = "/var/lib/quayside/docker-daemon.json"

@@ -50,6 +50,32 @@ options:
         description: What is written beside the rule.
         type: str
         default: ""
+  outbound:
+    description:
+      - The apps in containers, as the filter P(quayside.django.apps#filter) returns them. Their containers reach the private networks in C(outbound.private).
+      - All other private and link-local addresses are closed to every container, but for the host's name servers.
+      - Fails before anything is changed when a URL among an app's variables leads to a name that is closed to it.
+    type: list
+    elements: dict
+    default: []
+  registries:
+    description: Registries and mirrors, with their ports, that the builders of those apps reach also where they have private addresses.
+    type: list
+    elements: str
+    default: []
+  connections:
+    description: Connections of one client, by IPv6 of its network of 64 bits, to a port that is declared for everybody. V(0) is any number.
+    type: int
+    default: 0
+  connections_total:
+    description: Connections of all clients to such a port. V(0) is any number.
+    type: int
+    default: 0
+  exempt:
+    description: Addresses and networks of load balancers, behind which many clients are. O(connections) does not hold for them.
+    type: list
+    elements: str
+    default: []
   bridges:
     description: The interfaces of Docker's networks. V(br-+) is all that begin with C(br-).
     type: list
@@ -91,8 +117,9 @@ restored:
 import json
 import os
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.quayside.django.plugins.module_utils import config_files, docker_firewall, firewall
+from ansible_collections.quayside.django.plugins.module_utils import config_files, docker_firewall, docker_network, firewall, outbound
+from ansible_collections.quayside.django.plugins.module_utils.docker_engine import Engine, EngineError
+from ansible_collections.quayside.django.plugins.module_utils.printed import AnsibleModule
 
 FILES = {4: "/etc/quayside/docker-firewall.iptables", 6: "/etc/quayside/docker-firewall.ip6tables"}
 FOREIGN = ("/etc/ufw/after.rules", "/etc/ufw/after6.rules", "/etc/ufw/before.rules", "/etc/ufw/before6.rules")
@@ -117,6 +144,14 @@ def emptied_by(paths=FOREIGN):
                 if any(line.startswith(":DOCKER-USER") for line in file):
                     found.append(path)
     return found
+
+
+def interfaces(app):
+    """The interfaces of an app's networks, also before Docker is there."""
+    try:
+        return [docker_network.interface(Engine(), name) for name in [*docker_network.names(app), app["build_network"]]]
+    except EngineError:
+        return [docker_network.bridge(name) for name in [*docker_network.names(app), app["build_network"]]]
 
 
 def check_input(module):
@@ -146,6 +181,11 @@ def main():
         argument_spec={
             "ports": {"type": "list", "elements": "str", "default": []},
             "rules": {"type": "list", "elements": "dict", "default": [], "options": rule},
+            "outbound": {"type": "list", "elements": "dict", "default": []},
+            "registries": {"type": "list", "elements": "str", "default": []},
+            "connections": {"type": "int", "default": 0},
+            "connections_total": {"type": "int", "default": 0},
+            "exempt": {"type": "list", "elements": "str", "default": []},
             "bridges": {"type": "list", "elements": "str", "default": ["docker0", "docker_gwbridge", "br-+"]},
             "script": {"type": "path", "default": "/usr/local/sbin/quayside-docker-firewall"},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
@@ -156,16 +196,24 @@ def main():
     present, script = module.params["state"] == "present", module.params["script"]
     if present:
         check_input(module)
+        unreachable = [text for app in module.params["outbound"] for text in outbound.unreachable(app)]
+        if unreachable:
+            module.fail_json(msg=". ".join(unreachable))
     try:
         rules = docker_firewall.declared(module.params["ports"], module.params["rules"]) if present else []
+        opened = [rule for app in module.params["outbound"] for rule in outbound.rules(app, interfaces(app))]
+        registries = outbound.registries(module.params["registries"])
+        opened += [dict(one, interface=docker_network.bridge(app["build_network"])) for app in module.params["outbound"] for one in registries]
     except firewall.BadRule as error:
         module.fail_json(msg="%s. Next: correct docker_published_ports or docker_firewall_rules" % error)
 
+    limits = {"each": module.params["connections"], "total": module.params["connections_total"], "exempt": module.params["exempt"]}
     todo = []
     for family, path in FILES.items():
         before, after = config_files.read(path), config_files.ABSENT
         if present:
-            after = config_files.State(docker_firewall.text(rules, module.params["bridges"], family).encode(), 0o644, "root", "root")
+            text = docker_firewall.text(rules, module.params["bridges"], family, opened, outbound.resolvers(), limits)
+            after = config_files.State(text.encode(), 0o644, "root", "root")
         if before != after:
             todo.append((path, before, after))
     installed = os.path.exists(script) and bool(module.get_bin_path("iptables"))

@@ -72,8 +72,8 @@ synchronized:
   returned: success
 """
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quayside.django.plugins.module_utils import doctor, doctor_facts
+from ansible_collections.quayside.django.plugins.module_utils.printed import AnsibleModule
 
 
 def main() -> None:

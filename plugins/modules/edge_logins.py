@@ -64,8 +64,8 @@ changes:
 
 import os
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quayside.django.plugins.module_utils import host, logins
+from ansible_collections.quayside.django.plugins.module_utils.printed import AnsibleModule
 
 
 def owned(path: str, group: int, mode: int) -> bool:

@@ -103,8 +103,8 @@ import os
 import re
 import shlex
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quayside.django.plugins.module_utils import firewall, ssh_session
+from ansible_collections.quayside.django.plugins.module_utils.printed import AnsibleModule
 
 POLICY_WORDS = {"DROP": "deny", "REJECT": "reject", "ACCEPT": "allow"}
 

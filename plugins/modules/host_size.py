@@ -44,8 +44,8 @@ ansible_facts:
 
 import os
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quayside.django.plugins.module_utils import host
+from ansible_collections.quayside.django.plugins.module_utils.printed import AnsibleModule
 
 
 def main() -> None:

@@ -207,8 +207,8 @@ answers:
 
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quayside.django.plugins.module_utils.http_health import Check, Result, shown, wait
+from ansible_collections.quayside.django.plugins.module_utils.printed import AnsibleModule
 
 CHECK_OPTIONS: dict[str, dict[str, Any]] = {
     "url": {"type": "str"},

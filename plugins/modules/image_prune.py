@@ -160,9 +160,9 @@ bytes_cached:
 
 import os
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quayside.django.plugins.module_utils.docker_engine import SOCKET, Engine, EngineError
 from ansible_collections.quayside.django.plugins.module_utils.image_prune import PruneError, run
+from ansible_collections.quayside.django.plugins.module_utils.printed import AnsibleModule
 
 
 def main() -> None:

@@ -67,8 +67,8 @@ import json
 import os
 import re
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quayside.django.plugins.module_utils import firewall, listeners, ssh_session
+from ansible_collections.quayside.django.plugins.module_utils.printed import AnsibleModule
 
 CHAIN = "/usr/local/sbin/quayside-docker-firewall"
 

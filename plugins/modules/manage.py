@@ -66,9 +66,9 @@ release:
 import shlex
 import subprocess
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quayside.django.plugins.module_utils import host, manage_command, releases
 from ansible_collections.quayside.django.plugins.module_utils.deploy import RUNTIMES
+from ansible_collections.quayside.django.plugins.module_utils.printed import AnsibleModule
 
 
 def main() -> None:

@@ -82,11 +82,11 @@ import json
 import os
 import subprocess
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.quayside.django.plugins.module_utils import env_file, host, model, move_rows, releases, sqlite_copy
+from ansible_collections.quayside.django.plugins.module_utils import contained, env_file, host, model, move_rows, releases, sqlite_copy
 from ansible_collections.quayside.django.plugins.module_utils.deploy import RUNTIMES
 from ansible_collections.quayside.django.plugins.module_utils.host import PhaseError
 from ansible_collections.quayside.django.plugins.module_utils.lock import Lock, LockedError
+from ansible_collections.quayside.django.plugins.module_utils.printed import AnsibleModule
 from ansible_collections.quayside.django.plugins.module_utils.runtime import source_of
 
 
@@ -114,7 +114,7 @@ class Move:
         if not self.source:
             raise PhaseError(f"the live release {self.live} does not run on SQLite (its env has no DATABASE_PATH): if its file is elsewhere, "
                              "add -e sqlite=/path/of/db.sqlite3")
-        if not os.path.isfile(self.source):
+        if not contained.is_file(self.source):
             raise PhaseError(f"there is no SQLite database at {self.source}")
 
     def order(self, do: str, source: str) -> dict:
@@ -142,10 +142,15 @@ class Move:
         raise PhaseError(f"the rows were not copied: the command ended with {done.returncode}", done.stdout)
 
     def copy(self) -> str:
-        """Make a consistent copy of the file beside it, as its owner; return its path."""
-        owner, target = os.stat(self.source), f"{os.path.dirname(self.source)}/move.sqlite3"
-        sqlite_copy.as_owner((owner.st_uid, owner.st_gid), "copy", self.source, target)
+        """Make a consistent copy of the file beside it, as the app's user; return its path."""
+        target = f"{os.path.dirname(self.source)}/move.sqlite3"
+        self.as_app("copy", self.source, target)
         return target
+
+    def as_app(self, verb: str, *words: str) -> None:
+        """Run a verb of sqlite_copy as the app's user, who may write to the folder of the file."""
+        folder = os.path.dirname(self.source)
+        sqlite_copy.as_app(lambda command, timeout: self.runtime.on_host(command, f"sqlite-{verb}", timeout, [folder]), verb, *words)
 
     def rehearse(self) -> dict:
         """Do it while the app serves, and undo it."""
@@ -153,7 +158,7 @@ class Move:
         try:
             return self.ask("rehearse", copied)
         finally:
-            host.remove(copied)
+            self.as_app("remove", copied)
 
     def run(self) -> dict:
         """Stop the app, move its rows and leave the file read-only; when that fails, let the app serve again."""
@@ -164,13 +169,13 @@ class Move:
         try:
             copied = self.copy()
             answer = self.ask("move", copied)
-            os.chmod(self.source, 0o440)  # also at a boot before the next deploy: reads are answered, a write fails instead of being lost
+            self.as_app("close", self.source)  # also at a boot before the next deploy: reads are answered, a write fails instead of being lost
         except BaseException:
             self.runtime.revive(self.live)
             raise
         finally:
             if copied:
-                host.remove(copied)
+                self.as_app("remove", copied)
         return answer
 
 

@@ -11,7 +11,9 @@ author:
   - The quayside.django authors (@quayside)
 description:
   - Applies all files and sites to a copy of the folder, lets C(nginx -t) judge that copy, and only then changes the folder
-    itself. What nginx refuses never reaches the place that a reload reads, so an error in one site harms no other.
+    itself. What nginx refuses never reaches the place that a reload reads.
+  - An error in one site harms no other. Where nginx refuses the whole, each site is tried with the ones before it. A site that it refuses keeps its last
+    good version, or is left out where there is none, and RV(verdict) says so; fail with it when all else is done.
   - The copy is tested at each run, also when nothing changes, because a folder that others broke would stop nginx at its next start.
   - The copy stands elsewhere, so nginx sees the candidate only where includes are relative (C(include sites-enabled/*)).
   - Nothing is reloaded; notify a handler.
@@ -76,6 +78,16 @@ changes:
   type: list
   elements: str
   sample: [sites-available/shop, sites-enabled/shop]
+refused:
+  description: Sites that nginx refuses, with its words.
+  returned: success
+  type: dict
+  sample: {shop: 'unknown directive "lissten" in /etc/nginx/sites-available/shop:2'}
+verdict:
+  description: A message about the refused sites; empty when there are none.
+  returned: success
+  type: str
+  sample: ""
 tested:
   description: Whether nginx judged the candidate. False only in check mode, where nginx, its image or a certificate is not there yet.
   returned: success
@@ -87,18 +99,20 @@ import os
 import shutil
 import tempfile
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quayside.django.plugins.module_utils.nginx_config import (
     AVAILABLE,
     ENABLED,
     Change,
     File,
     Link,
+    accepted,
     advice,
     complaint,
     plan,
+    verdict,
     wanted,
 )
+from ansible_collections.quayside.django.plugins.module_utils.printed import AnsibleModule
 
 
 def read(path: str) -> File | Link | None:
@@ -141,39 +155,43 @@ def apply(folder: str, changes: list[Change]) -> None:
         os.replace(temporary, path)
 
 
-def test(module: AnsibleModule, folder: str, changes: list[Change], texts: dict[str, str]) -> bool:
-    """Let nginx judge a copy of the folder with the changes; fail with its words, or return whether it could."""
-    command = module.params["test"] or ["nginx", "-t", "-c", "{folder}/nginx.conf"]
-    program = module.get_bin_path(command[0], opt_dirs=["/usr/sbin"])
-    if program is None or not os.path.isdir(folder):
-        if module.check_mode:
-            return False
-        module.fail_json(msg=f"{command[0]} is not installed here (no {command[0] if program is None else folder}): apt-get install {command[0]}")
-    with tempfile.TemporaryDirectory(prefix="nginx-candidate-") as parent:
-        candidate = f"{parent}/nginx"
-        shutil.copytree(folder, candidate, symlinks=True)
-        apply(candidate, changes)
-        argv = [program] + [word.replace("{folder}", candidate) for word in command[1:]]
-        code, out, words = module.run_command(argv, environ_update={"LC_ALL": "C"})
-        if code == 0:
-            return True
-        said = complaint(words or out, candidate, folder, texts)
-    if module.check_mode and "No such image" in words:
-        return False
-    if module.check_mode and "cannot load certificate" in said:
-        module.warn(f"Not tested, a certificate is not there yet: {said}")
-        return False
-    if module.check_mode and 'unknown directive "brotli' in said:
-        module.warn(f"Not tested, nginx's module for brotli is not there yet: {said}")
-        return False
-    touched = ", ".join(change.path for change in changes)
-    shown = " ".join(command).replace("{folder}", folder) if module.params["test"] else "nginx -t"
-    what = f"nginx refuses the new configuration ({touched})" if changes else f"{folder} is broken as it stands"
-    module.fail_json(
-        msg=f"{what}: {said}.{advice(said)} Nothing was changed, and the running nginx keeps what it has. See what stands there now with: {shown}",
-        complaint=words.replace(candidate, folder),
-    )
-    return False
+class Judge:
+    """nginx as a judge of candidates. ``blind`` is why it could not judge in check mode, where a package or a certificate is not there yet."""
+
+    def __init__(self, module: AnsibleModule, folder: str):
+        self.module, self.folder, self.blind = module, folder, ""
+        self.command = module.params["test"] or ["nginx", "-t", "-c", "{folder}/nginx.conf"]
+        self.program = module.get_bin_path(self.command[0], opt_dirs=["/usr/sbin"])
+        if self.program is None or not os.path.isdir(folder):
+            self.blind = f"{self.command[0]} is not installed here (no {self.command[0] if self.program is None else folder})"
+            if not module.check_mode:
+                module.fail_json(msg=f"{self.blind}: apt-get install {self.command[0]}")
+
+    @property
+    def shown(self) -> str:
+        """The command that shows what nginx says to what lies there."""
+        return " ".join(self.command).replace("{folder}", self.folder) if self.module.params["test"] else "nginx -t"
+
+    def complaint(self, changes: list[Change], declared: dict[str, File | Link]) -> str:
+        """What nginx says against a copy of the folder with the changes; empty when it takes it, or could not say."""
+        if self.blind:
+            return ""
+        with tempfile.TemporaryDirectory(prefix="nginx-candidate-") as parent:
+            candidate = f"{parent}/nginx"
+            shutil.copytree(self.folder, candidate, symlinks=True)
+            apply(candidate, changes)
+            argv = [self.program] + [word.replace("{folder}", candidate) for word in self.command[1:]]
+            code, out, words = self.module.run_command(argv, environ_update={"LC_ALL": "C"})
+            if code == 0:
+                return ""
+            said = complaint(words or out, candidate, self.folder, {path: entry.text for path, entry in declared.items() if isinstance(entry, File)})
+        if self.module.check_mode and "No such image" in words:
+            self.blind = "its image is not there yet"
+        elif self.module.check_mode and "cannot load certificate" in said:
+            self.blind = f"a certificate is not there yet: {said}"
+        elif self.module.check_mode and 'unknown directive "brotli' in said:
+            self.blind = f"nginx's module for brotli is not there yet: {said}"
+        return "" if self.blind else said
 
 
 def main() -> None:
@@ -195,15 +213,34 @@ def main() -> None:
             module.fail_json(msg=f"site {name!r}: a name without / and without a leading dot is needed")
         if not text.startswith(params["marker"]):
             module.fail_json(msg=f"site {name!r}: its text has to begin with {params['marker']!r}")
-    declared = wanted(params["files"], params["sites"])
-    changes = plan(read_folder(folder, list(declared)), declared, params["marker"], params["disabled"])
-    tested = test(module, folder, changes, {path: entry.text for path, entry in declared.items() if isinstance(entry, File)})
+    everything = wanted(params["files"], params["sites"])
+    current = read_folder(folder, list(everything))
+    judge = Judge(module, folder)
+
+    def changed(declared: dict) -> list[Change]:
+        return plan(current, declared, params["marker"], params["disabled"])
+
+    sites, refused = params["sites"], {}
+    if judge.complaint(changed(everything), everything):
+        try:
+            sites, refused = accepted(params["files"], params["sites"], current, lambda declared: judge.complaint(changed(declared), declared))
+        except ValueError as error:
+            said = str(error)
+            touched = ", ".join(change.path for change in changed(wanted(params["files"], {})))
+            what = f"nginx refuses the new configuration ({touched})" if touched else f"{folder} is broken as it stands"
+            module.fail_json(msg=f"{what}: {said}.{advice(said)} Nothing was changed, and the running nginx keeps what it has. "
+                                 f"See what stands there now with: {judge.shown}")
+    if judge.blind and os.path.isdir(folder) and judge.program:
+        module.warn(f"Not tested, {judge.blind}")
+    changes = changed(wanted(params["files"], sites))
     if not module.check_mode:
         apply(folder, changes)
     module.exit_json(
         changed=bool(changes),
         changes=[change.path for change in changes],
-        tested=tested,
+        tested=not judge.blind,
+        refused=refused,
+        verdict=verdict(refused, sites) if refused else "",
         diff=[change.diff for change in changes],
     )
 

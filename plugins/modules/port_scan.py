@@ -86,8 +86,8 @@ seconds:
 
 import time
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quayside.django.plugins.module_utils import port_scan
+from ansible_collections.quayside.django.plugins.module_utils.printed import AnsibleModule
 
 
 def main():

@@ -159,11 +159,12 @@ reason:
   returned: failure
 """
 
-from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.quayside.django.plugins.module_utils import versions
 from ansible_collections.quayside.django.plugins.module_utils.deploy import PHASES, Deploy, Failure
 from ansible_collections.quayside.django.plugins.module_utils.docker_engine import EngineError
 from ansible_collections.quayside.django.plugins.module_utils.env_file import EnvError
 from ansible_collections.quayside.django.plugins.module_utils.host import PhaseError
+from ansible_collections.quayside.django.plugins.module_utils.printed import AnsibleModule
 from ansible_collections.quayside.django.plugins.module_utils.releases import ReleaseError
 
 
@@ -212,6 +213,10 @@ def main() -> None:
         supports_check_mode=True,
     )
     options = dict(module.params, hazards=module.params["allow_hazards"], check=module.check_mode)
+    wrong = [versions.refusal(module.params[name]) for name in ("version", "target_version")]
+    wrong += [versions.release_refusal(module.params[name]) for name in ("release", "target")]
+    if any(wrong) and "abandon" not in module.params["phases"]:
+        module.fail_json(msg=next(text for text in wrong if text), phase=module.params["phases"][0], reason="the version is no name of one")
     deploy = Deploy(options.pop("app"), options)
     if module.check_mode:
         rehearse(module, deploy)

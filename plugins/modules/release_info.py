@@ -107,11 +107,11 @@ text:
 import os
 import time
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quayside.django.plugins.module_utils import edges, env_file, host, http_health, model, releases, secret_ages, served
 from ansible_collections.quayside.django.plugins.module_utils.deploy import RUNTIMES
 from ansible_collections.quayside.django.plugins.module_utils.docker_engine import EngineError
 from ansible_collections.quayside.django.plugins.module_utils.lock import Lock
+from ansible_collections.quayside.django.plugins.module_utils.printed import AnsibleModule
 
 
 def read(app: dict, entries: int) -> dict:

@@ -63,11 +63,11 @@ import secrets as random
 import subprocess
 import time
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quayside.django.plugins.module_utils import host, model, redis_client, releases, rotation, services
 from ansible_collections.quayside.django.plugins.module_utils.deploy import RUNTIMES
 from ansible_collections.quayside.django.plugins.module_utils.docker_engine import Engine, EngineError
 from ansible_collections.quayside.django.plugins.module_utils.host import PhaseError
+from ansible_collections.quayside.django.plugins.module_utils.printed import AnsibleModule
 
 
 class Rotation:
@@ -171,8 +171,8 @@ class Rotation:
             self.sql("postgres", statement)
         if self.app["database"]["engine"] == "postgresql":
             place = ["-h", model.database_host(self.app), "-U", role, "-d", self.app["database"]["name"]]
-            ask = ["psql", "-X", "-q", "-A", "-t", *place, "-c", "SELECT current_user"]
-            done = host.run(ask, check=False, env={"PGPASSWORD": password}, user=services.SUPERUSER)
+            ask = ["runuser", "-u", services.SUPERUSER, "--", "psql", "-X", "-q", "-A", "-t", *place, "-c", "SELECT current_user"]
+            done = host.run(ask, check=False, env={"PGPASSWORD": password})
             if done.stdout.strip() != self.app["database"]["user"]:
                 raise PhaseError(f"PostgreSQL refuses the login {role} that would carry the app through: run playbooks/site.yml for this host first, which "
                                  f"lets it in ({done.stderr.strip().splitlines()[-1] if done.stderr.strip() else 'it is another role'})")

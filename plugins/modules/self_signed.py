@@ -72,8 +72,8 @@ import os
 import ssl
 import time
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quayside.django.plugins.module_utils.http_health import days_left
+from ansible_collections.quayside.django.plugins.module_utils.printed import AnsibleModule
 from ansible_collections.quayside.django.plugins.module_utils.self_signed import alternatives, command, why_anew
 
 

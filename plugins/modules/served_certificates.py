@@ -52,8 +52,8 @@ lines:
   sample: ["shop.example.com: 89 days left"]
 """
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quayside.django.plugins.module_utils import model, served
+from ansible_collections.quayside.django.plugins.module_utils.printed import AnsibleModule
 
 
 def main() -> None:

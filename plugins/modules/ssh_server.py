@@ -107,8 +107,8 @@ import subprocess
 import tempfile
 import time
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quayside.django.plugins.module_utils import config_files, ssh_server, ssh_session
+from ansible_collections.quayside.django.plugins.module_utils.printed import AnsibleModule
 
 SAVED = "/var/lib/quayside/ssh-before"
 UNIT = "quayside-ssh-restore"

@@ -100,8 +100,8 @@ import os
 import secrets
 import time
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quayside.django.plugins.module_utils import acme_look, acme_reach, host, served, traefik, traefik_files, traefik_store
+from ansible_collections.quayside.django.plugins.module_utils.printed import AnsibleModule
 
 
 class Edge:
@@ -121,7 +121,7 @@ class Edge:
 
     def routes(self, app: dict, secure: list[str], asked: list[list[str]]) -> str:
         """Return the routes of an app."""
-        return traefik.routes(app, self.headers, [{"names": secure}] if secure else [], asked, traefik_files.known(self.folder, self.trusted))
+        return traefik.routes(app, self.headers, [{"names": secure}] if secure else [], asked, self.trusted)
 
     def reach(self, names: list[str]) -> dict:
         """Return name -> why it does not lead to this Traefik (empty: it does)."""

@@ -11,8 +11,8 @@ author:
   - The quayside.django authors (@quayside)
 description:
   - Writes Traefik's settings (C(traefik/traefik.yml)), its TLS options and, for each app, its routes (C(dynamic/<app>.yml)), each by one rename.
-  - Where the live release of an app is reached stands in C(dynamic/<app>.live.yml), which a deploy keeps. Where there is none yet, one is
-    made that leads to the page that no release is live.
+  - Traefik hands the requests of each name to the nginx beside it, which knows where the live release is. Where an earlier version of this
+    collection had Traefik ask the apps itself, the nginx that runs is made ready for that first.
   - Files of apps that are not named are removed when they were made by this collection; others stay.
 options:
   apps:
@@ -83,8 +83,8 @@ settings:
 
 import os
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.quayside.django.plugins.module_utils import env_file, host, releases, traefik, traefik_files
+from ansible_collections.quayside.django.plugins.module_utils.printed import AnsibleModule
 
 
 def stale(folder: str, wanted: set) -> list[str]:
@@ -116,25 +116,32 @@ def main() -> None:
     apps, folder = params["apps"], params["folder"]
     secrets = params["secrets"]
     settings = traefik.settings(apps, f"{folder}/dynamic", params["trusted_proxies"], params["read_timeout"], secrets, params["certificate_hours"])
-    wanted = {"traefik/traefik.yml": settings, "dynamic/tls-options.yml": traefik.options(apps)}
+    wanted = {"traefik/traefik.yml": settings, "dynamic/tls-options.yml": traefik.options(apps),
+              "dynamic/quayside-nginx.yml": traefik.transport(traefik.patience(apps))}
     variables = {key: value for one in secrets.values() for key, value in one.get("dns", {}).items()}
     if variables:
         wanted["traefik/acme.env"] = env_file.render(variables)
     for app in apps:
         held, asked = traefik_files.doors(app, folder, params["certificates"].get(app["name"], []))
-        wanted[f"dynamic/{app['name']}.yml"] = traefik.routes(app, params["headers"], held, asked, traefik_files.known(folder, params["trusted_proxies"]))
-        if not os.path.exists(f"{folder}/dynamic/{app['name']}.live.yml"):
-            wanted[f"dynamic/{app['name']}.live.yml"] = traefik.waiting(app)
+        wanted[f"dynamic/{app['name']}.yml"] = traefik.routes(app, params["headers"], held, asked, params["trusted_proxies"])
     # Docker reads the one as root, Traefik itself the other.
     closed = {"traefik/acme.env": (0o600, 0, 0)}
     if any(one.get("eab") for one in secrets.values()):
         closed["traefik/traefik.yml"] = (0o640, 0, 33)
-    keep = {os.path.basename(path) for path in wanted} | {f"{app['name']}.live.yml" for app in apps}
-    gone = [f"dynamic/{name}" for name in stale(f"{folder}/dynamic", keep)]
+    gone = [f"dynamic/{name}" for name in stale(f"{folder}/dynamic", {os.path.basename(path) for path in wanted})]
+    # Logins lie with nginx now.
+    logins = f"{folder}/traefik/logins"
+    gone += [f"traefik/logins/{name}" for name in (sorted(os.listdir(logins)) if os.path.isdir(logins) else [])]
     gone += [path for path in ("traefik/acme.env",) if path not in wanted and os.path.exists(f"{folder}/{path}")]
     before = {path: host.text(f"{folder}/{path}") for path in [*wanted, *gone]}
     changes = [path for path, text in wanted.items() if before[path] != text] + gone
     if not module.check_mode:
+        older = [app for app in apps if traefik_files.asks_apps_itself(folder, app)]
+        try:
+            if older:
+                traefik_files.hand_over(older)
+        except host.PhaseError as error:
+            module.warn(f"Requests fail until the edge's containers have been made anew, in a moment: {error.reason}")
         for name in ("dynamic", "traefik"):
             host.folder(f"{folder}/{name}", 0o755)
         for path in changes:
@@ -143,7 +150,7 @@ def main() -> None:
             else:
                 host.remove(f"{folder}/{path}")
     diff = [{"before_header": path, "after_header": path, "before": before[path], "after": wanted.get(path, "")} for path in changes
-            if path not in closed]
+            if path not in closed and not path.startswith("traefik/logins/")]
     module.exit_json(changed=bool(changes), changes=changes, settings=releases.fingerprint([settings, variables] if variables else settings), diff=diff)
 
 

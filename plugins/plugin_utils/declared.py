@@ -2,10 +2,11 @@
 """The apps as an inventory declares them, also while some of what they name is not there yet: secrets, addresses of hosts to come."""
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 
 from ansible.errors import AnsibleError
-from ansible_collections.quayside.django.plugins.module_utils import model, secret_needs
+from ansible_collections.quayside.django.plugins.module_utils import fields, model, secret_needs
 
 
 class Declared:
@@ -76,6 +77,8 @@ class Declared:
         secrets = raw.get("secrets") or {}
         have = self.values(secrets)
         wrong, params = model.validate(dict(known, secrets={}))
+        # A name that cannot be rendered yet is judged by the playbook that needs it.
+        wrong = wrong or ([] if "{{" in f"{params['name']}{params['user']}" else fields.findings(model.derive(copy.deepcopy(params)), ("name", "user")))
         if wrong:
             self.findings += [f"app {label}: {text}" for text in wrong]
             return None

@@ -248,7 +248,8 @@ def test_no_yaml_has_tabs():
 
 
 def test_no_file_names_a_place_of_this_machine():
-    assert places("/work/" + r"main\b|/root" + r"/(?!\.)", [path for path in FILES if path.name != "LICENSE"]) == []
+    # The scenario hostile-app looks after the home of root on servers of the lab.
+    assert places("/work/" + r"main\b|/root" + r"/(?!\.)", [path for path in FILES if path.name != "LICENSE" and "hostile-app" not in path.parts]) == []
 
 
 def test_no_file_holds_a_private_key_or_a_token():

@@ -2,12 +2,19 @@
 """The compose project of an instance: what stands in it for which model, and that YAML reads what was meant."""
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
 import shutil
 import subprocess
+import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
-from ansible_collections.quayside.django.plugins.module_utils import compose_project, container_units
+from ansible_collections.quayside.django.plugins.module_utils import compose_project, container_units, runtime_compose, units
+from ansible_collections.quayside.django.plugins.module_utils.releases import Shelf
 from samples import CELERY, RELEASE, loaded
 
 FACTS = {"user": "998:997", "images": {"app": "quayside/pos-app:0123", "front": "quayside/pos-front:0123"}, "ports": {"web": 20001},
@@ -29,11 +36,34 @@ def test_each_copy_of_a_process_is_a_service():
     assert list(project()["services"]) == ["web", "worker", "worker-2", "beat", "manage"]
 
 
-def test_the_project_is_named_after_the_release_and_joins_the_network_of_the_app():
+def test_the_project_is_named_after_the_release_and_joins_the_networks_of_the_app():
     made = project()
     assert made["name"] == f"pos-{RELEASE}"
-    assert made["networks"] == {"default": {"name": "pos", "external": True}}
+    assert made["networks"] == {"default": {"name": "pos", "external": True}, "edge": {"name": "edge-pos", "external": True}}
     assert made["services"]["web"]["networks"]["default"]["aliases"] == [f"web-{RELEASE}"]
+
+
+TWO_IMAGES = [{"name": "app"}, {"name": "front"}]
+
+
+@pytest.mark.parametrize(("process", "networks", "sockets"), [
+    ({"name": "web", "command": "gunicorn pos.wsgi"}, {"default", "edge"}, True),
+    ({"name": "worker", "command": "celery -A pos worker"}, {"default"}, True),
+    ({"name": "front", "image": "front", "port": 3000, "routes": ["/next/"]}, {"edge"}, False),
+    ({"name": "front", "image": "front", "port": 3000, "routes": ["/next/"], "data": True}, {"default", "edge"}, True),
+    ({"name": "timer", "image": "front", "command": "node timer.js"}, {"edge"}, False),
+    ({"name": "web", "command": "gunicorn pos.wsgi", "data": False}, {"edge"}, False),
+])
+def test_only_what_needs_the_data_is_in_its_network_and_has_its_sockets(process, networks, sockets):
+    others = [] if process["name"] == "web" else [{"name": "web", "command": "gunicorn pos.wsgi"}]
+    app = loaded(runtime="compose", images=TWO_IMAGES, processes=[*others, process])
+    facts = {**FACTS, "images": {"app": "app:1", "front": "front:1"}}
+    made = compose_project.project(app, RELEASE, facts)["services"][process["name"]]
+    assert set(made["networks"]) == networks
+    assert all(one["aliases"] == [f"{process['name']}-{RELEASE}"] for one in made["networks"].values())
+    mounted = {one["source"] for one in made["volumes"] if isinstance(one, dict)}
+    assert ({"/run/postgresql", "/run/redis-pos"} <= mounted) is sockets
+    assert bool({"/run/postgresql", "/run/redis-pos"} & mounted) is sockets
 
 
 @pytest.mark.proves("0.39")
@@ -83,7 +113,7 @@ def test_an_image_without_a_command_runs_its_own():
 def test_a_single_process_holds_a_lock_for_as_long_as_it_lives():
     command = project()["services"]["beat"]["command"]
     assert command[:2] == ["/bin/sh", "-c"]
-    assert "exec flock --no-fork --timeout 30 /opt/pos/shared/beat.lock celery -A shop beat" in command[2]
+    assert "exec flock --no-fork --timeout 30 /opt/pos/shared/state/beat.lock celery -A shop beat" in command[2]
 
 
 def test_the_celery_worker_has_a_name_for_each_copy():
@@ -165,7 +195,48 @@ def test_the_health_script_is_one_for_every_shell(tool, tmp_path):
 
 def test_the_apps_unit_starts_what_live_names_and_a_timer_watches():
     files = container_units.files(loaded(runtime="compose"))
-    assert set(files) == {"pos.service", "pos-keep.service", "pos-keep.timer", "pos-images.service", "pos-images.timer"}
+    assert set(files) == {"pos.service", "quayside-keep@pos.service", "quayside-keep@pos.timer", "quayside-images@pos.service", "quayside-images@pos.timer",
+                          "systemd-journald@pos.socket.d/quayside.conf"}
     assert "docker start $$(cat /opt/pos/live/units)" in files["pos.service"]
-    assert "PartOf=pos.service" in files["pos-keep.timer"]
-    assert "ConditionFileNotEmpty=!/opt/pos/lock" in files["pos-keep.service"]
+    assert "PartOf=pos.service" in files["quayside-keep@pos.timer"]
+    assert f"ExecCondition=/bin/sh -c '{container_units.idle('/opt/pos/lock')}'" in files["quayside-keep@pos.service"]
+    assert "ProcSubset" not in files["quayside-keep@pos.service"]  # it would hide the list of locks
+
+
+def test_helper_units_of_before_give_way_to_those_whose_name_no_app_can_have(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(runtime_compose, "UNITS", str(tmp_path))
+    monkeypatch.setattr(runtime_compose.host, "systemctl", lambda *words, **_more: asked.append(words) or SimpleNamespace(returncode=0))
+    monkeypatch.setattr(runtime_compose, "source_of", lambda module: module.__name__)
+    monkeypatch.setattr(runtime_compose.host, "folder", lambda path, *_more: Path(path).mkdir(exist_ok=True))
+    monkeypatch.setattr(runtime_compose.host, "write", lambda path, text, *_more: text != runtime_compose.host.text(path) and bool(Path(path).write_text(text)))
+    app, neighbour = dict(loaded(runtime="compose"), root=str(tmp_path)), loaded(runtime="compose", name="pos-images", root="/opt/pos-images")
+    mine = [tmp_path / name for name in ("pos-keep.timer", "pos-keep.service", "pos-images.timer")]
+    for path in mine:
+        path.write_text(units.mark(app) + "\n")
+    other = tmp_path / "pos-images.service"
+    other.write_text(container_units.umbrella(neighbour))
+    runtime = runtime_compose.Compose(app, Shelf(app["root"]))
+    assert {path for path, (_before, after) in runtime.outdated().items() if not after} == {str(path) for path in mine}
+    runtime.install()
+    assert [path for path in mine if path.exists()] == []
+    assert other.read_text() == container_units.umbrella(neighbour)
+    assert [words for words in asked if words[0] in ("stop", "start") and "journald" not in words[1]] == [
+        ("stop", "--", "pos-keep.timer", "pos-images.timer"), ("start", "--", "quayside-keep@pos.timer", "quayside-images@pos.timer")]
+    assert runtime.outdated() == {}
+
+
+@pytest.mark.parametrize(("lease", "age", "held", "idle"), [
+    (None, 0, False, True), ("", 0, False, True), ("{}", 0, False, False), ("{}", 59, False, False), ("{}", 61, False, True), ("{}", 3600, False, True),
+    ("{}", 3600, True, False), ("{}", 0, True, False), ('{"renewed": 99999999999}', 3600, False, True),
+])
+def test_the_keeper_waits_for_a_run_that_lives_and_for_no_other(tmp_path, lease, age, held, idle):
+    path = tmp_path / "lock"
+    if lease is not None:
+        path.write_text(lease)
+        os.utime(path, (time.time() - age,) * 2)
+    line = container_units.idle(str(path)).replace("$$", "$").replace("%%", "%")
+    with open(path, "a") if held else contextlib.nullcontext() as file:
+        if held:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        assert (subprocess.run(["/bin/sh", "-c", line], check=False, stderr=subprocess.DEVNULL).returncode == 0) is idle

@@ -13,7 +13,8 @@ def lines(ports=(), rules=(), family=4):
 
 
 def test_without_declarations_nothing_from_outside_comes_in():
-    assert docker_firewall.text([], BRIDGES, 4) == """*filter
+    outgoing = "".join(f"-A quayside-docker {line}\n" for line in docker_firewall.outgoing(BRIDGES, 4, [], []))
+    assert docker_firewall.text([], BRIDGES, 4).replace(outgoing, "") == """*filter
 :quayside-docker - [0:0]
 -A quayside-docker -m conntrack --ctstate RELATED,ESTABLISHED -j RETURN
 -A quayside-docker -i docker0 -j RETURN
@@ -83,3 +84,22 @@ def test_an_outside_interface_that_looks_like_dockers_is_noticed(outside, expect
 @pytest.mark.parametrize(("name", "bad"), [("docker0", False), ("br-+", False), ("br 0", True), ("eth0 -j ACCEPT", True), ("", True), ("a" * 16, True)])
 def test_a_name_of_an_interface(name, bad):
     assert (docker_firewall.bad_bridge([name]) is not None) is bad
+
+
+@pytest.mark.parametrize(("family", "mask", "exempt"), [(4, 32, "198.51.100.9"), (6, 64, "2001:db8::/64")])
+def test_connections_of_a_client_and_of_all_are_limited_before_they_are_let_in(family, mask, exempt):
+    limits = {"each": 512, "total": 8192, "exempt": ["198.51.100.9", "2001:db8::/64"]}
+    rules = docker_firewall.declared([80, "443/udp"], [{"port": ["9000"], "from": ["10.0.0.0/8"]}])
+    found = [line.removeprefix("-A quayside-docker ") for line in docker_firewall.text(rules, BRIDGES, family, limits=limits).splitlines()]
+    new = "-p tcp --syn -m conntrack --ctstate DNAT --ctdir ORIGINAL --ctorigdstport 80"
+    refusals = [f"{new} -m connlimit --connlimit-above 8192 --connlimit-mask 0 -j REJECT --reject-with tcp-reset",
+                f"-s {exempt} {new} -j RETURN",
+                f"{new} -m connlimit --connlimit-above 512 --connlimit-mask {mask} -j REJECT --reject-with tcp-reset"]
+    where = found.index(refusals[0])
+    assert found[where:where + 3] == refusals
+    # Only what is for everybody, and only what has connections.
+    assert not any("9000" in line and "connlimit" in line for line in found)
+    assert not any("udp" in line and "connlimit" in line for line in found)
+    allowed = "-p tcp -m conntrack --ctstate DNAT --ctdir ORIGINAL --ctorigdstport 80 -j RETURN"
+    assert found.index(allowed) > where + 2
+    assert not any("connlimit" in line for line in lines([80]))

@@ -58,7 +58,7 @@ def nginx(monkeypatch):
 def test_addresses_on_the_host_and_on_a_network(shelf):
     wanted = app(shelf, network="lan")
     assert edges.Nginx.addresses(wanted, {"ports": {"web": 20001}}, NEW) == {"web": "127.0.0.1:20001"}
-    assert edges.NginxContainer.addresses(wanted, {}, NEW) == {"web": f"web-{NEW}.lan:8000", "frontend": f"frontend-{NEW}.lan:3000"}
+    assert edges.NginxContainer.addresses(wanted, {}, NEW) == {"web": f"web-{NEW}.edge-pos:8000", "frontend": f"frontend-{NEW}.edge-pos:3000"}
     assert edges.Traefik.addresses is edges.NginxContainer.addresses
     assert [edge.published for edge in edges.EDGES.values()] == [True, False, False, True]
 
@@ -66,7 +66,7 @@ def test_addresses_on_the_host_and_on_a_network(shelf):
 def test_a_release_is_reached_by_the_processes_that_it_has(shelf):
     wanted = app(shelf)
     before = {"processes": [dict(wanted["processes"][0], name="old", port=9000)]}
-    assert edges.NginxContainer.addresses(wanted, before, OLD) == {"old": f"old-{OLD}.pos:9000"}
+    assert edges.NginxContainer.addresses(wanted, before, OLD) == {"old": f"old-{OLD}.edge-pos:9000"}
     assert edges.upstreams(wanted, {"old": "127.0.0.1:1"}).splitlines()[1:] == ["quayside_pos_old 127.0.0.1:1;"]
 
 
@@ -152,7 +152,7 @@ def test_nginx_in_a_container_is_tested_and_told(shelf, monkeypatch):
     # Docker would take a container that was sent a signal for stopped by hand.
     assert not any(path.endswith("/kill") for path, _ in engine.told)
     with open(f"{shelf.root}/live/edge/upstreams.conf", encoding="utf-8") as file:
-        assert f"quayside_pos_web web-{NEW}.pos:8000;\n" in file.read()
+        assert f"quayside_pos_web web-{NEW}.edge-pos:8000;\n" in file.read()
 
 
 @pytest.mark.parametrize(("engine", "words"), [(Engine(code=1), "refuses its configuration"), (Engine(names=()), "does not run: docker compose -f")])
@@ -194,23 +194,14 @@ def test_a_reload_is_done_when_no_old_worker_takes_connections_any_more(monkeypa
 
 
 @pytest.mark.proves("3.17")
-def test_traefik_is_switched_by_one_renamed_file(shelf, monkeypatch, tmp_path):
-    dynamic = tmp_path / "dynamic"
-    dynamic.mkdir()
-    monkeypatch.setattr(edges.Traefik, "folder", str(dynamic))
-    wanted = app(shelf, edge="traefik")
-    name = dynamic / "pos.live.yml"
-    edges.Traefik.switch(wanted, shelf, "")
-    assert "http://files:8081" in name.read_text()
-    for release in (OLD, NEW, OLD):
-        record(shelf, release, wanted)
-        edges.Traefik.switch(wanted, shelf, release)
-        assert os.readlink(name) == f"{shelf.root}/live/edge/services.yml"
-        assert f"http://web-{release}.pos:8000" in name.read_text()
-        assert os.listdir(dynamic) == ["pos.live.yml"]
-    edges.Traefik.switch(wanted, shelf, "")
-    assert not name.is_symlink()
-    assert shelf.live() == ""
+def test_the_nginx_behind_traefik_is_switched(shelf, monkeypatch):
+    engine, wanted = Engine(), app(shelf, edge="traefik")
+    monkeypatch.setattr(edges, "Engine", lambda: engine)
+    record(shelf, NEW, wanted)
+    edges.Traefik.switch(wanted, shelf, NEW)
+    assert [told[1] for _, told in engine.told if told] == ["-t", "-s"]
+    with open(f"{shelf.root}/live/edge/upstreams.conf", encoding="utf-8") as file:
+        assert f"quayside_pos_web web-{NEW}.edge-pos:8000;\n" in file.read()
 
 
 def test_no_edge_moves_the_link(shelf):
@@ -263,6 +254,13 @@ def test_a_name_that_nginx_does_not_know_is_told_before_a_deploy(tmp_path, monke
     (["pos.example.com"], ""), (["new.example.com", "pos.example.com"], "Traefik does not serve new.example.com"), (["os.example.com"],
      "Traefik does not serve os.example.com"), (["10.0.0.2"], "Traefik does not serve 10.0.0.2")])
 def test_a_name_that_traefik_does_not_know_is_told_before_a_deploy(tmp_path, monkeypatch, domains, told):
+    monkeypatch.setattr(edges.Traefik, "routes", str(tmp_path))
     monkeypatch.setattr(edges.Traefik, "folder", str(tmp_path))
-    (tmp_path / "pos.yml").write_text(traefik.routes(loaded(runtime="compose", edge="traefik"), {}, [], ()))
+    (tmp_path / "sites-enabled").mkdir()
+    (tmp_path / "sites-enabled" / "pos").touch()
+    text = traefik.routes(loaded(runtime="compose", edge="traefik"), {}, [], ())
+    (tmp_path / "pos.yml").write_text(text)
     assert edges.Traefik.missing(loaded(runtime="compose", edge="traefik", domains=domains)) == told
+    # A server that an earlier version made: a deploy alone would switch what Traefik does not read.
+    (tmp_path / "pos.yml").write_text(text.replace("http://nginx:8080", "http://files:8080"))
+    assert "asks the app itself" in edges.Traefik.missing(loaded(runtime="compose", edge="traefik", domains=domains))

@@ -417,14 +417,14 @@ def test_an_app_that_is_being_deployed_is_left(tmp_path, lease, busy):
     if lease is not None:
         text = json.dumps({"renewed": time.time() + lease["renewed"] if lease["renewed"] else 0}) if lease else ""
         (tmp_path / "lock").write_text(text, encoding="utf-8")
-    assert image_prune.deploying(str(tmp_path)) is busy
+    assert image_prune.deploying(str(tmp_path / "lock")) is busy
 
 
 def test_a_module_that_works_for_long_holds_the_lock_too(tmp_path):
     (tmp_path / "lock").write_text('{"renewed": 1}', encoding="utf-8")
     with open(tmp_path / "lock", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        assert image_prune.deploying(str(tmp_path)) is True
+        assert image_prune.deploying(str(tmp_path / "lock")) is True
 
 
 def test_the_lease_is_that_of_the_lock():

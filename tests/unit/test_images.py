@@ -2,8 +2,10 @@
 """Images: what a version means, and the words for each way in which a registry, an archive or a build can refuse."""
 from __future__ import annotations
 
+import hashlib
 import io
 import json
+import os
 import tarfile
 
 import pytest
@@ -120,32 +122,56 @@ def test_an_image_of_the_same_name_and_other_inputs_is_not_the_same():
     assert made.here(one) is False
 
 
-def archive(path, listed):
-    """Write a file as `docker save` does, with this manifest."""
-    text = json.dumps(listed).encode()
-    entry = tarfile.TarInfo("manifest.json")
-    entry.size = len(text)
-    with tarfile.open(path, "w") as tar:
-        tar.addfile(entry, io.BytesIO(text))
+CONFIG = json.dumps({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": []}}).encode()
+ID = hashlib.sha256(CONFIG).hexdigest()
+
+
+def archive(path, listed, others=(), mode="w"):
+    """Write a file as `docker save` does, with this manifest and other members: (name, text), or whole headers."""
+    with tarfile.open(path, mode) as tar:
+        for entry in [("manifest.json", json.dumps(listed)), *others]:
+            if isinstance(entry, tarfile.TarInfo):
+                tar.addfile(entry)
+                continue
+            header = tarfile.TarInfo(entry[0])
+            text = entry[1] if isinstance(entry[1], bytes) else entry[1].encode()
+            header.size = len(text)
+            tar.addfile(header, io.BytesIO(text))
+
+
+def linked(name, target, kind=tarfile.SYMTYPE):
+    """Return the header of a link."""
+    header = tarfile.TarInfo(name)
+    header.type, header.linkname = kind, target
+    return header
+
+
+def saved(path, config=f"{ID}.json", layers=("l1/layer.tar",), tags=("x:1",), others=(), mode="w"):
+    """Write a whole archive of one image with layers."""
+    listed = [{"Config": config, "RepoTags": list(tags), "Layers": list(layers)}]
+    archive(path, listed, [(config, CONFIG), ("l1/layer.tar", b"layer one" * 1000), *others], mode)
 
 
 def archived(tmp_path):
     """Return the images of an app whose image comes in an archive, and where that lies."""
     app = loaded(runtime="compose", images=[{"name": "app", "archive": "pos-{version}.tar"}])
-    app["root"] = str(tmp_path)
-    (tmp_path / "cache/archives").mkdir(parents=True)
-    return images.Images(app, {}), tmp_path / "cache/archives/app.tar"
+    app["source_cache"] = str(tmp_path)
+    (tmp_path / "archives").mkdir(parents=True)
+    return images.Images(app, {}), tmp_path / "archives/app.tar"
 
 
-@pytest.mark.parametrize("config", ["{}.json", "blobs/sha256/{}"])
-def test_an_archive_names_its_image(tmp_path, config):
+@pytest.mark.parametrize("config", [f"{ID}.json", f"blobs/sha256/{ID}"])
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_an_archive_names_its_image(tmp_path, config, mode):
     made, path = archived(tmp_path)
-    archive(path, [{"Config": config.format("b" * 64), "RepoTags": ["x:1"]}])
-    assert made.resolve("v1", "")["app"] == {"ref": f"quayside/pos-app:{'b' * 12}", "id": f"sha256:{'b' * 64}", "tag": "b" * 12}
+    saved(path, config, mode=mode)
+    assert made.resolve("v1", "")["app"] == {"ref": f"quayside/pos-app:{ID[:12]}", "id": f"sha256:{ID}", "tag": ID[:12]}
 
 
 @pytest.mark.parametrize(("listed", "words"), [
     ([], "holds 0 images"), ([{"Config": "a"}, {"Config": "b"}], "holds 2 images"), ([{"Config": "none"}], "names no image"), ({"a": 1}, "is no archive"),
+    ([{"Config": f"{ID}.json"}], "no list of layers"), ([{"Config": f"{ID}.json", "Layers": ["x"] * 128}], "128 layers"),
+    ([{"Config": f"{ID}.json", "Layers": []}], "lacks"), ([{"Config": 7, "Layers": []}], "names no image"), ([7], "is no archive"),
 ])
 def test_an_archive_that_holds_something_else_is_refused(tmp_path, listed, words):
     made, path = archived(tmp_path)
@@ -161,6 +187,104 @@ def test_an_archive_that_is_none_and_one_that_is_not_there(tmp_path):
     path.write_text("no tar")
     with pytest.raises(PhaseError, match="is no archive of `docker save`"):
         made.resolve("v1", "")
+
+
+def test_an_archive_that_is_a_link_or_a_fifo_is_not_opened(tmp_path):
+    made, path = archived(tmp_path)
+    saved(tmp_path / "elsewhere.tar")
+    path.symlink_to(tmp_path / "elsewhere.tar")
+    with pytest.raises(PhaseError, match="cannot be opened"):
+        made.resolve("v1", "")
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(PhaseError, match="is no regular file"):
+        made.resolve("v1", "")
+
+
+def long_header(size):
+    """Return a member whose extended header says that it is this long."""
+    header = tarfile.TarInfo("././@PaxHeader")
+    header.type, header.size = tarfile.XHDTYPE, size
+    return header
+
+
+@pytest.mark.parametrize(("others", "layers", "words"), [
+    ([linked("l2/layer.tar", "/etc/shadow")], ["l2/layer.tar"], "lacks l2/layer.tar"),
+    ([linked("l2/layer.tar", "../../../etc/shadow")], ["l2/layer.tar"], "lacks l2/layer.tar"),
+    ([linked("l2/layer.tar", "etc/shadow", tarfile.LNKTYPE)], ["l2/layer.tar"], "lacks l2/layer.tar"),
+    ([linked("l2/layer.tar", "../l3/layer.tar"), linked("l3/layer.tar", "../l1/layer.tar")], ["l2/layer.tar"], "is no regular file"),
+    ([linked("l2/layer.tar", "", tarfile.FIFOTYPE)], ["l2/layer.tar"], "is no regular file"),
+    ([linked("l2/layer.tar", "", tarfile.CHRTYPE)], ["l2/layer.tar"], "is no regular file"),
+    ([("l1/layer.tar", "another")], ["l1/layer.tar"], "holds l1/layer.tar twice"),
+    ([("./l1/../l1/layer.tar", "another")], ["l1/layer.tar"], "holds l1/layer.tar twice"),
+    ([("manifest.json", "[]")], ["l1/layer.tar"], "holds manifest.json twice"),
+    ([long_header(2 << 20)], ["l1/layer.tar"], "header of 2097152 bytes"),
+])
+def test_a_hostile_archive_is_refused(tmp_path, others, layers, words):
+    made, path = archived(tmp_path)
+    saved(path, layers=layers, others=others)
+    with pytest.raises(PhaseError, match=words):
+        made.resolve("v1", "")
+
+
+def test_a_configuration_that_is_not_what_its_name_says_is_refused(tmp_path):
+    made, path = archived(tmp_path)
+    archive(path, [{"Config": f"{ID}.json", "Layers": []}], [(f"{ID}.json", CONFIG + b" ")])
+    with pytest.raises(PhaseError, match="damaged or forged"):
+        made.resolve("v1", "")
+
+
+class Loading(Engine):
+    """Takes in what is loaded."""
+
+    def call(self, method, path, query=None, body=None, headers=None, timeout=None):
+        self.asked.append((method, path, query, headers))
+        if path == "/images/load":
+            self.sent = b"".join(body)
+            self.length = int(headers["Content-Length"])
+        return {"Id": f"sha256:{ID}"}
+
+
+INDEX = {"manifests": [{"annotations": {"io.containerd.image.name": "docker.io/library/nginx:alpine", "org.opencontainers.image.ref.name": "alpine"}},
+                       {"annotations": {"org.opencontainers.image.ref.name": "postgres:16-alpine"}}]}
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_no_name_of_an_archive_reaches_the_engine(tmp_path, mode):
+    made, path = archived(tmp_path)
+    made.engine = Loading()
+    others = [("repositories", json.dumps({"redis": {"7-alpine": "l1"}})), ("index.json", json.dumps(INDEX)), ("oci-layout", '{"imageLayoutVersion": "1.0.0"}'),
+              linked("l2/layer.tar", "../l1/layer.tar")]
+    saved(path, layers=("l1/layer.tar", "l2/layer.tar"), tags=["nginx:alpine", "quayside/pos-app:1"], others=others, mode=mode)
+    note = made.load(made.app["images"][0], made.resolve("v1", "")["app"])
+    for name in ("nginx:alpine", "redis:7-alpine", "docker.io/library/nginx:alpine", "postgres:16-alpine"):
+        assert name in note
+    assert "pos-app" not in note
+    assert len(made.engine.sent) == made.engine.length
+    with tarfile.open(fileobj=io.BytesIO(made.engine.sent)) as tar:
+        assert sorted(tar.getnames()) == sorted(["manifest.json", f"{ID}.json", "0/layer.tar", "1/layer.tar"])
+        assert json.load(tar.extractfile("manifest.json")) == [{"Config": f"{ID}.json", "RepoTags": None, "Layers": ["0/layer.tar", "1/layer.tar"]}]
+        assert tar.extractfile("0/layer.tar").read() == tar.extractfile("1/layer.tar").read() == b"layer one" * 1000
+        assert tar.extractfile(f"{ID}.json").read() == CONFIG
+    assert ("POST", f"/images/sha256:{ID}/tag", {"repo": "quayside/pos-app", "tag": ID[:12]}, None) in made.engine.asked
+
+
+def test_an_archive_that_another_one_has_replaced_meanwhile_is_not_loaded(tmp_path):
+    made, path = archived(tmp_path)
+    made.engine = Loading()
+    saved(path)
+    with pytest.raises(PhaseError, match="has changed since this deploy began"):
+        made.load(made.app["images"][0], {"id": "sha256:" + "0" * 64, "tag": "0"})
+    assert made.engine.asked == []
+
+
+def test_an_archive_that_is_cut_off_is_refused(tmp_path):
+    made, path = archived(tmp_path)
+    made.engine = Loading()
+    saved(path)
+    path.write_bytes(path.read_bytes()[:7000])
+    with pytest.raises(PhaseError, match="is (no archive|cut off)"):
+        made.load(made.app["images"][0], made.resolve("v1", "")["app"])
 
 
 @pytest.mark.parametrize(("path", "context", "words"), [

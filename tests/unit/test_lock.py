@@ -208,9 +208,9 @@ def test_a_torn_lease_is_a_free_lock(clock, path):
     assert held(path, "two") == ""
 
 
-def test_the_lease_is_for_all_to_read(clock, path, tmp_path):
+def test_the_lock_is_for_root_alone(clock, path, tmp_path):
     held(path)
-    assert (tmp_path / "lock").stat().st_mode & 0o777 == 0o644
+    assert (tmp_path / "lock").stat().st_mode & 0o777 == 0o600
 
 
 def test_the_host_has_started_in_the_past():

@@ -168,9 +168,13 @@ def test_names_and_addresses_are_domains(domain):
     ({"root": "/opt/p os"}, "root: '/opt/p os' is no path of its own"),
     ({"root": "/opt/%h"}, "root: '/opt/%h' is no path of its own"),
     ({"root": "/opt/" + "p" * 60}, "is too long: a socket's path has to stay under 100 bytes"),
-    ({"source": {"repo": "x", "subdir": "../x"}}, "source.subdir: '../x' is no path inside the repository"),
-    ({"source": {"repo": "x", "subdir": "/x"}}, "source.subdir: '/x' is no path inside the repository"),
-    ({"source": {"repo": "x", "subdir": "a/../b"}}, "source.subdir: 'a/../b' is no path inside the repository"),
+    ({"build": [{"command": "make", "secrets": ["TOKEN"]}]}, "build[0].secrets: TOKEN is none of the app's secrets; there are "),
+    ({"build": [{"command": "make", "secrets": ["SOURCE_KEY"]}], "secrets": {**SECRETS, "SOURCE_KEY": "k" * 30}}, "build[0].secrets: SOURCE_KEY is none of"),
+    ({"python": {"options": ["--proxy http://u:secret@x"]}}, "python.options: a login stands in it, and every user of the host would see it"),
+    ({"python": {"packages": ["x @ git+https://u:secret@x/y"]}}, "python.packages: a login stands in it"),
+    ({"source": {"repo": "git@x:y", "subdir": "../x"}}, "source.subdir: '../x' is no path inside the repository"),
+    ({"source": {"repo": "git@x:y", "subdir": "/x"}}, "source.subdir: '/x' is no path inside the repository"),
+    ({"source": {"repo": "git@x:y", "subdir": "a/../b"}}, "source.subdir: 'a/../b' is no path inside the repository"),
     ({"static": {"root": "/var/www"}}, "static.root: '/var/www' is no path inside the repository"),
     ({"media": {"root": "a//b"}}, "media.root: 'a//b' is no path inside the repository"),
     ({"manage": "manage.py; id"}, "manage: 'manage.py; id' is no path inside the repository"),
@@ -489,7 +493,8 @@ def test_packages_of_all_apps_come_once():
 
 @pytest.mark.parametrize("fields", [
     {"env": {"A": 1}}, {"settings": "pos.other"}, {"domains": ["other.example.com"]}, {"processes": [dict(WEB, workers="5")]},
-    {"processes": CELERY}, {"python": {"packages": ["gevent"]}}, {"source": {"repo": "x", "subdir": "backend"}}, {"manage": "src/manage.py"},
+    {"processes": CELERY}, {"python": {"packages": ["gevent"]}},
+    {"source": {"repo": "git@x:y", "subdir": "backend"}}, {"manage": "src/manage.py"},
     {"static": {"root": "public"}}, {"media": {"root": "uploads"}}, {"tls": {"mode": "selfsigned"}}, {"database": {"name": "other"}},
 ])
 def test_a_change_of_what_runs_is_another_identity(fields):

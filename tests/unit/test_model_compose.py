@@ -54,14 +54,14 @@ def test_what_follows_from_a_field(fields, path, value):
     ({**COMPOSE, "images": [{"name": "app", "from": "archive"}]}, "images[app]: from: archive needs archive"),
     ({**COMPOSE, "images": [{"name": "app"}, {"name": "app"}]}, "images: two are called app"),
     ({**PULLED, "images": [{"name": "app", "repository": "ghcr.io/acme/pos:v1"}]}, "is no repository such as ghcr.io/acme/shop (without a tag"),
-    ({**COMPOSE, "images": [{"name": "app", "context": "../.."}]}, "images[app]: '../..' is no path inside the source"),
+    ({**COMPOSE, "images": [{"name": "app", "context": "../.."}]}, "images[app].context: '../..' is no path inside the repository"),
     ({**COMPOSE, "images": [{"name": "app", "secrets": ["PIP_TOKEN"]}]}, "images[app].secrets: PIP_TOKEN is not one of the app's secrets"),
     ({**COMPOSE, "images": [{"name": "app", "args": {"SECRET_KEY": "x"}}]}, "images[app].args: SECRET_KEY is a secret of the app"),
     ({**COMPOSE, "processes": [{**WEB, "image": "front"}]}, "processes[web].image: there is no such image; there are app"),
     ({**COMPOSE, "container": {"user": "root"}}, "container.user: 'root' is no uid:gid such as 1000:1000, and never root (0)"),
     ({**COMPOSE, "container": {"user": "0:0"}}, "container.user: '0:0' is no uid:gid"),
     ({**COMPOSE, "build": [{"command": "npm ci"}]}, "build: is for runtime: systemd; with compose the Dockerfile builds"),
-    ({**COMPOSE, "media": {"root": "media"}}, "media.root: 'media' is no path in the container, such as /app/media"),
+    ({**COMPOSE, "media": {"root": "media"}}, "media.root: 'media' is no path in the container, such as /app/data"),
     ({**COMPOSE, "folders": [{"name": "logs", "path": "logs"}]}, "folders[logs].path: 'logs' is no path in the container"),
     ({"media": {"root": "/app/media"}}, "media.root: '/app/media' is no path inside the repository"),
     ({"edge": "traefik"}, "edge: traefik is a container and reaches containers only: set runtime: compose, or edge: nginx"),
@@ -69,7 +69,7 @@ def test_what_follows_from_a_field(fields, path, value):
     ({"database": {"engine": "container"}}, "database.engine: container is for runtime: compose; with systemd set database.engine: postgresql"),
     ({"cache": {"engine": "container"}}, "cache.engine: container is for runtime: compose; with systemd set cache.engine: redis"),
     ({**COMPOSE, "cache": {"port": 6379}, "secrets": {**SECRETS, "REDIS_PASSWORD": "long enough"}}, "cache.port: a container does not reach a port"),
-    ({**COMPOSE, "database": {"engine": "container", "user": "postgres"}}, "database: name and user cannot be postgres"),
+    ({**COMPOSE, "database": {"engine": "container", "user": "postgres"}}, "database.user: postgres belongs to the server itself: take another name"),
     ({"edge": "none", "tls": {"mode": "acme"}}, "tls.mode: acme is for an edge of ours"),
     ({"tls": {"mode": "acme"}, "domains": ["10.0.0.2"]}, "tls.mode: acme needs a name in domains"),
     ({"tls": {"mode": "acme", "server": "ca.test"}}, "tls.server: 'ca.test' is no https:// address"),
@@ -78,7 +78,7 @@ def test_what_follows_from_a_field(fields, path, value):
     ({"tls": {"mode": "acme", "eab": "kid-1"}}, "secrets: ACME_EAB_HMAC_KEY is missing (tls.eab is given)"),
     ({**COMPOSE, "edge": "traefik", "site_extra": "gzip off;"}, "site_extra: those are lines of nginx, and the edge is traefik"),
     ({**COMPOSE, "edge": "traefik", "processes": [{"name": "web", "command": "x $SOCKET"}]}, "processes[web]: traefik reaches no unix sockets"),
-    ({"limits": [{"path": "api", "rate": 0}]}, "limits[0]: path begins with a slash, rate is at least 1"),
+    ({"limits": [{"path": "api", "rate": 0}]}, "limits[0]: rate is at least 1"),
     ({"processes": [{**WEB, "listen": 80}]}, "processes[web].listen: 80 has to be a port of its own from 1024 to 65535"),
     ({"processes": [{**WEB, "listen": 20001}]}, "which deploys choose from"),
     ({"processes": [WEB, {"name": "mail", "command": "celery -A pos worker", "listen": 8000}]}, "processes[mail].listen: it takes no requests"),
@@ -88,7 +88,7 @@ def test_what_follows_from_a_field(fields, path, value):
      "secrets: DATABASE_PASSWORD is missing (database.engine is container)"),
     ({"processes": [{**WEB, "secrets": ["NONE"]}]}, "processes[web].secrets: NONE is none of the app's secrets"),
     ({"processes": [{**WEB, "routes": ["/"]}]}, "processes: two have the route /"),
-    ({"frontends": [{"name": "spa", "folder": "dist", "route": "app"}]}, "routes: 'app' does not begin with a slash"),
+    ({"frontends": [{"name": "spa", "folder": "dist", "route": "app"}]}, "frontends[spa].route: 'app' does not begin with a slash"),
     ({"frontends": [{"name": "spa", "folder": "dist"}]}, "processes: two have the route /"),
 ])
 def test_what_cannot_work_is_refused(fields, words):
@@ -118,7 +118,7 @@ def test_where_the_database_is(fields, url, where):
     assert model.environment(app)["DATABASE_HOST"] == where
 
 
-@pytest.mark.parametrize(("secrets", "url"), [({}, "redis://redis:6379/0"), ({"REDIS_PASSWORD": "a/b c:d@e"}, "redis://:a%2Fb%20c%3Ad%40e@redis:6379/0")])
+@pytest.mark.parametrize(("secrets", "url"), [({}, "redis://redis:6379/0"), ({"REDIS_PASSWORD": "a/b c:d@e"}, "redis://default:a%2Fb%20c%3Ad%40e@redis:6379/0")])
 def test_where_a_redis_in_a_container_is(secrets, url):
     app = loaded(**COMPOSE, cache={"engine": "container"}, secrets={**SECRETS, **secrets})
     assert model.secret_environment(app)["CACHE_URL"] == url

@@ -28,6 +28,7 @@ def test_the_words_of_hsts(hsts, value):
 
 
 @pytest.mark.parametrize(("fields", "words"), [
+    ({"limits": [{"path": "/" + "x" * 200, "rate": 1}]}, "limits[0].path: '/xxx"),
     ({"tls": {"mode": "none", "hsts": {"max_age": 60}}}, "tls.hsts: a browser that was told so could not come back with tls.mode none"),
     ({"tls": {"mode": "selfsigned", "hsts": {"max_age": 60}}}, "tls.hsts: a browser that was told so could not come back with tls.mode selfsigned"),
     ({"tls": {**PROVIDED, "hsts": {"max_age": -1}}}, "tls.hsts: max_age is a number of seconds"),
@@ -37,7 +38,7 @@ def test_the_words_of_hsts(hsts, value):
     ({"tls": {**PROVIDED, "hsts": {"max_age": 60}}, "headers": {"strict-transport-security": "max-age=1"}}, "headers: Strict-Transport-Security is said"),
     ({"tls": {"mode": "none", "http3": True}}, "tls.http3: HTTP/3 is always encrypted"),
     ({"limits": [{"path": "/api/", "rate": 1, "exempt": ["/hooks/"]}]}, "limits[0].exempt: '/hooks/' does not begin with /api/"),
-    ({"allow": [{"path": "admin/", "addresses": ["10.0.0.1"]}]}, "allow[0]: path begins with a slash"),
+    ({"allow": [{"path": "admin/", "addresses": ["10.0.0.1"]}]}, "allow[0].path: 'admin/' does not begin with a slash"),
     ({"allow": [{"path": "/admin/"}]}, "allow[0]: nobody could reach /admin/: give addresses, users, or both"),
     ({"allow": [ADMIN]}, "secrets: OPS_LOGIN is missing (the login ops for /admin/)"),
     ({"allow": [{"path": "/a/", "users": {"o:s": "OPS_LOGIN"}}], "secrets": OPS}, "allow[0].users: 'o:s' is no login"),

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.quayside.django.plugins.module_utils.nginx_config import Change, File, Link, plan, wanted
+from ansible_collections.quayside.django.plugins.module_utils.nginx_config import Change, File, Link, accepted, plan, verdict, wanted
 from ansible_collections.quayside.django.plugins.module_utils.self_signed import command, why_anew
 from ansible_collections.quayside.django.plugins.modules.nginx_config import apply, read_folder
 
@@ -87,3 +87,36 @@ def test_the_command_that_makes_a_certificate():
     assert argv[argv.index("-addext") + 1] == "subjectAltName=DNS:shop.example.com,IP:10.0.0.2"
     assert argv[argv.index("-subj") + 1] == "/CN=shop.example.com"
     assert argv[-4:] == ["-keyout", "/k", "-out", "/c"]
+
+
+def judged(declared):
+    """nginx, as far as these tests need it: it refuses what holds `bad`, and a second `same`."""
+    texts = [entry.text for entry in declared.values() if isinstance(entry, File)]
+    return "bad word" if any("bad" in text for text in texts) else "duplicate" if sum("same" in text for text in texts) > 1 else ""
+
+
+@pytest.mark.parametrize(("sites", "before", "good", "refused"), [
+    ({"a": "a", "b": "b"}, {}, {"a": "a", "b": "b"}, []),
+    ({"a": "bad", "b": "b"}, {}, {"b": "b"}, ["a"]),
+    ({"a": "bad", "b": "b"}, {"a": "old"}, {"a": "old", "b": "b"}, ["a"]),
+    ({"a": "bad", "b": "b"}, {"a": "bad"}, {"b": "b"}, ["a"]),
+    ({"a": "bad", "b": "b"}, {"a": "very bad"}, {"b": "b"}, ["a"]),
+    ({"a": "same", "b": "same", "c": "c"}, {"b": "b1"}, {"a": "same", "b": "b1", "c": "c"}, ["b"]),
+    ({"a": "bad", "b": "bad"}, {}, {}, ["a", "b"]),
+])
+def test_a_bad_site_harms_no_other(sites, before, good, refused):
+    current = {f"sites-available/{name}": File(text) for name, text in before.items()}
+    found, words = accepted({"nginx.conf": "x"}, sites, current, judged)
+    assert (found, list(words)) == (good, refused)
+
+
+def test_a_bad_main_configuration_is_nobodys_site():
+    with pytest.raises(ValueError, match="bad word"):
+        accepted({"nginx.conf": "bad"}, {"a": "a"}, {}, judged)
+
+
+def test_the_message_names_the_app_and_what_is_served():
+    said = verdict({"a": 'unknown directive "x"', "b": "duplicate"}, {"b": "old"})
+    assert 'app a: nginx refuses its site: unknown directive "x".' in said and "It is left out" in said
+    assert "app b: nginx refuses its site: duplicate. Its last good version is served on." in said
+    assert "run site.yml again" in said

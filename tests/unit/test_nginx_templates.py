@@ -14,6 +14,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar
 from ansible_collections.quayside.django.plugins.module_utils import certificates
+from ansible_collections.quayside.django.plugins.module_utils.request_headers import SPOOFED
 
 ROLE = Path(__file__).parents[2] / "roles" / "nginx"
 
@@ -41,8 +42,8 @@ init_plugin_loader([str(ROLE.parents[1] / ".ansible" / "collections")])
 
 
 class Rendered:
-    def __init__(self, main, sites, certificates):
-        self.main, self.sites, self.certificates = main, sites, certificates
+    def __init__(self, main, sites, certificates, files):
+        self.main, self.sites, self.certificates, self.files = main, sites, certificates, files
 
 
 def render(*sites, release="trixie", **variables):
@@ -51,27 +52,37 @@ def render(*sites, release="trixie", **variables):
     role = {}
     for path in ("defaults", "vars"):
         role.update(loader.load_from_file(str(ROLE / path / "main.yml"), trusted_as_template=True))
-    known = {**role, **facts, "nginx_sites": list(sites), **variables}
+    pins = {"images": {role["nginx_container_image"]: "nginx@sha256:" + "0" * 64}}
+    known = {**role, **facts, "nginx_sites": list(sites), "__nginx_pins": pins, **variables}
     tasks = loader.load_from_file(str(ROLE / "tasks" / "configuration.yml"), trusted_as_template=True)
     task = next(task["quayside.django.nginx_config"] for task in tasks if "quayside.django.nginx_config" in task)
     templar = Templar(loader, variables=known)
     offered = templar.template(known["__nginx_offered_certificates"])
     good = [{"site": one["site"], "good": one["names"], "certificate": one["certificate"], "key": one["key"]} for one in offered]
     done = Templar(loader, variables={"__nginx_certificates": {"usable": certificates.share(good)}, **known}).template(task)
-    return Rendered(done["files"]["nginx.conf"], done["sites"], templar.template(role["__nginx_self_signed_certificates"]))
+    files = done["files"]
+    return Rendered(files["nginx.conf"], done["sites"], templar.template(role["__nginx_self_signed_certificates"]), files)
 
 
-def contained(*sites, variant="container", usable=()):
+def contained(*sites, variant="container", usable=(), **others):
     """Render as the tasks for a container do."""
-    variables = DataLoader().load_from_file(str(ROLE / "vars" / f"{variant}.yml"), trusted_as_template=True)
+    variables = {}
+    for name in dict.fromkeys(["container", variant]):
+        variables.update(DataLoader().load_from_file(str(ROLE / "vars" / f"{name}.yml"), trusted_as_template=True))
     held = {one["name"]: [{"names": one["domains"], "certificate": f"/edge/{one['name']}.crt", "key": f"/edge/{one['name']}.key"}]
             for one in sites if one["name"] in usable}
-    chosen = {"nginx_container_sites": list(sites), "nginx_files_sites": list(sites), "__nginx_certificates": {"usable": held}}
-    return render(*sites, **{**variables, **chosen})
+    chosen = {"nginx_container_sites": list(sites), "nginx_behind_sites": list(sites), "__nginx_certificates": {"usable": held}, "inventory_hostname": "en13"}
+    return render(*sites, **{**variables, **chosen, **others})
 
 
 def site(**changes):
     return {**copy.deepcopy(SHOP), **changes}
+
+
+def expressions(config, head):
+    """The expressions of a map, as nginx reads them from quotes."""
+    (block,) = blocks(config, head)
+    return [found.replace("\\\\", "\\") for found in re.findall(r'"~\*?(.*)" \S+;', block)]
 
 
 def text(**changes):
@@ -125,11 +136,13 @@ def test_proxy_headers_are_never_the_clients():
         "X-Forwarded-For": "$remote_addr",
         "X-Forwarded-Host": "$host",
         "X-Forwarded-Proto": "$scheme",
-        "X-Forwarded-Ssl": '""',
-        "Forwarded": '""',
         "Connection": "close",
     }.items():
         assert f"proxy_set_header {header} {value};" in location
+    assert "include request-headers.conf;" in location
+    cleared = re.findall(r'^proxy_set_header (\S+) "";$', render().files["request-headers.conf"], re.M)
+    assert tuple(cleared) == SPOOFED
+    assert "underscores_in_headers off;" in render().main and "ignore_invalid_headers on;" in render().main
     assert "$proxy_add_x_forwarded_for" not in text()
     assert "Upgrade" not in location
     assert "proxy_next_upstream off;" in location
@@ -243,11 +256,11 @@ def test_dotfiles(uri, hidden):
 
 @pytest.mark.parametrize(
     ("uri", "hidden"),
-    [("/x/../admin/", True), ("/x/%2E%2e/admin/", True), ("/x?next=/../a", False), ("/.well-known/x", False), ("/a..b/c", False)],
+    [("/x/../admin/", True), ("/x/%2E%2e/admin/", True), ("/x?next=/../a", False), ("/.well-known/x", False), ("/a..b/c", False),
+     ("/x%2f..%2fadmin/", True), ("/x\\..\\admin/", True), ("/x/%252e%252e/", True), ("/.well-known/../admin/", True)],
 )
 def test_dots_as_they_came(uri, hidden):
-    (block,) = blocks(render().main, "    map $request_uri $edge_hidden_raw ")
-    assert bool(re.search(re.search(r'"~\*(.*)" 1;', block)[1], uri, re.I)) == hidden
+    assert bool(re.search(expressions(render().main, "    map $request_uri $edge_hidden_raw ")[0], uri, re.I)) == hidden
 
 
 @pytest.mark.proves("2.61")
@@ -255,11 +268,44 @@ def test_allow_lists():
     config = text(allow=[{"path": "/admin/", "addresses": ["10.0.0.0/8", "2001:db8::/32"]}])
     (geo,) = blocks(config, "geo $my_shop_allowed_1 ")
     assert "    10.0.0.0/8 1;\n    2001:db8::/32 1;" in geo
-    expression = re.search(r'"~(\^0.*)" 1;', config)[1]
-    assert re.search(expression, "0/admin/login")
-    assert not re.search(expression, "1/admin/login")
-    assert not re.search(expression, "0/administration")
-    assert "if ($my_shop_refused_1) { return 403; }" in config
+    (server,) = blocks(config, "server {")
+    assert "set $my_shop_acme 1;" in server and "if ($my_shop_refused_1) { return 403; }" in server
+    found = expressions(config, 'map "$my_shop_acme$my_shop_allowed_1 $request_uri $uri" ')
+    for target, path, refused in [("/admin/login", "/admin/login", True), ("/administration", "/administration", False), ("/x", "/admin/", True),
+                                  ("/%61dmin%2f", "/admin/", True), ("/admin%2f..", "/", True), ("/ADMIN/", "/ADMIN/", True), ("/x?/admin/", "/x", False)]:
+        assert any(re.search(expression, f"10 {target} {path}", re.I) for expression in found[-2:]) == refused, target
+        assert not any(re.search(expression, f"11 {target} {path}", re.I) for expression in found[-2:])
+    acme = found[0]
+    assert re.search(acme, "10 /.well-known/acme-challenge/a_B-1 /") and not re.search(acme, "00 /.well-known/acme-challenge/x /")
+    assert not re.search(acme, "10 /.well-known/acme-challenge/x%2f../admin/ /")
+
+
+def test_one_visitor_is_an_address_or_a_network_of_ipv6():
+    main = render(nginx_connections_per_visitor=7).main
+    expression = re.search(r'"~(\S+)" \$edge_network;', blocks(main, "    map $binary_remote_addr $edge_visitor ")[0])[1].replace("(?<", "(?P<").encode()
+    assert re.match(expression, bytes(range(16)))["edge_network"] == bytes(range(8))
+    assert not re.match(expression, bytes(4))
+    assert "limit_conn edge_visitors 7;" in main and "limit_conn_status 429;" in main
+    assert "limit_conn" not in render(nginx_connections_per_visitor=0).main
+
+
+def test_slow_visitors_hold_nothing_of_the_app():
+    main, config = render().main, text()
+    assert "client_header_timeout 10s;" in main and "reset_timedout_connection on;" in main
+    assert "proxy_request_buffering on;" in config
+
+
+@pytest.mark.parametrize(("memory", "connections"), [(0, 16384), (512, 16384), (64000, 32000), (999999, 65536)])
+def test_connections_by_the_hosts_memory(memory, connections):
+    facts = {"distribution_release": "trixie", "cmdline": {}, "memtotal_mb": memory}
+    main = render(site(), ansible_facts=facts).main
+    assert f"worker_connections {connections};" in main and f"worker_rlimit_nofile {connections + 3072};" in main
+
+
+def test_unknown_names_get_no_answer_and_are_logged():
+    for server in blocks(render(site(tls=TLS, domains=["shop.example.com"])).main, "    server {"):
+        if "default_server" in server:
+            assert "return 444;" in server and "access_log off" not in server
 
 
 def test_body_size_and_extra_lines():
@@ -347,7 +393,8 @@ def test_words_that_the_version_of_nginx_knows(release, http2, reject):
     done = render(site(tls=TLS, domains=["shop.example.com"]), release=release)
     assert http2 in done.sites["my-shop"]
     assert ("ssl_reject_handshake on;" in done.main) == reject
-    assert ("return 444;" in blocks(done.main, "    server {")[1]) != reject
+    # A handshake that names a known site may be followed by a request that names none.
+    assert "return 444;" in blocks(done.main, "    server {")[1]
 
 
 def test_without_ipv6():
@@ -414,13 +461,17 @@ def test_a_port_on_the_loopback_always_leads_to_the_live_process():
 @pytest.mark.proves("4.06", "4.66", "4.67")
 def test_limits_are_by_address_and_path():
     config = text(limits=[{"path": "/api/", "rate": 10, "burst": 20, "exempt": ["/api/hooks/"]}], health="/api/health/")
-    (key,) = blocks(config, "map $my_shop_path $my_shop_limited_1 ")
+    (here,) = blocks(config, "map $my_shop_path $my_shop_limited_1_here ")
+    (raw,) = blocks(config, "map $request_uri $my_shop_limited_1_raw ")
     assert "set $my_shop_path $uri;" in config
-    assert '"/api/health/" "";' in key
-    assert '"~^/api/hooks/" "";' in key
-    assert key.index("hooks") < key.index('"~^/api/" $binary')
-    assert '"~^/api/" $binary_remote_addr;' in key
-    assert 'default "";' in key
+    assert '"/api/health/" "";' in here and '"~^/api/health/(?:\\\\?|$)" "";' in raw
+    assert '"~*^/api/" 1;' in here
+    assert re.search(expressions(config, "map $request_uri $my_shop_limited_1_raw ")[-1], "/%61pi%2Fx", re.I)
+    for key in (here, raw):
+        assert key.index('"~^/api/hooks/" "";') < key.index('" 1;')
+        assert 'default "";' in key
+    (both,) = blocks(config, 'map "$my_shop_limited_1_here$my_shop_limited_1_raw" $my_shop_limited_1 ')
+    assert 'default $edge_visitor;' in both and '"" "";' in both
     assert "limit_req_zone $my_shop_limited_1 zone=my_shop_1:10m rate=10r/s;" in config
     (server,) = blocks(config, "server {")
     assert "limit_req zone=my_shop_1 burst=20 nodelay;" in server
@@ -495,10 +546,11 @@ def test_in_a_container():
     assert "resolver 127.0.0.11 valid=1s ipv6=off;" in done.main
     assert "error_log stderr;" in done.main
     assert "listen 127.0.0.1:81;" in done.main
+    assert "        172.18.0.1 0;" in contained(SHOP, __nginx_host_addresses=["172.18.0.1"]).main
     assert "ssl_reject_handshake on;" in done.main
     config = done.sites["my-shop"]
     assert "/var/log" not in done.main + config
-    assert "[::]" not in done.main + config
+    assert "listen [::]:80;" in config
     assert "None" not in config
     assert "ssl_certificate /edge/my-shop.crt;" in config
 
@@ -513,20 +565,44 @@ def test_http_only_while_no_certificate_can_serve():
     assert "443" not in done.main + done.sites["my-shop"]
 
 
-def test_files_only():
-    wanted = site(**TCP, tls=TLS, canonical="shop.example.com", frontends=[{**SPA, "path": "/app/"}], allow=[{"path": "/x/", "addresses": ["::1"]}],
-                  listen=[{"port": 8000, "upstream": "my-shop-web"}], limits=[{"path": "/", "rate": 1, "burst": 1}])
-    done = contained(wanted, variant="files")
+INNER = {"name": "quayside-edge-inner", "subnet": "172.30.0.0/24", "gateway": "172.30.0.1"}
+
+
+def behind(*sites):
+    """Render as the role traefik does, behind it."""
+    return contained(*sites, variant="behind", nginx_behind_network=INNER, nginx_trusted_proxies=[INNER["subnet"], "198.51.100.9"])
+
+
+def test_behind_another_edge_all_is_judged_and_only_that_edge_is_answered():
+    wanted = site(**TCP, tls=TLS, canonical="shop.example.com", domains=["shop.example.com", "www.shop.example.com"], frontends=[{**SPA, "path": "/app/"}],
+                  allow=[{"path": "/x/", "addresses": ["::1"]}, {"path": "/y/", "addresses": [], "login": "my-shop-2"}],
+                  limits=[{"path": "/", "rate": 1, "burst": 1}])
+    done = behind(wanted)
     config = done.sites["my-shop"]
     (server,) = blocks(config, "server {")
     assert "listen 8080;" in server
-    assert "location ^~ /static/" in server
-    assert "location ^~ /media/" in server
-    assert "location ^~ /app/" in server
-    for word in ("proxy_pass", "limit_req", "geo ", "ssl", "301 http", "8000"):
-        assert word not in config
-    assert "listen 8081;" in done.main
-    assert 'return 503 "$host: no release is live yet.\\n";' in done.main
+    for words in ("location ^~ /static/", "location ^~ /media/", "location ^~ /app/", "proxy_pass http://$quayside_my_shop_web;", "limit_req zone=",
+                  "if ($my_shop_refused_1) { return 403; }", "auth_basic_user_file /opt/quayside/edge/nginx/logins/$my_shop_login;"):
+        assert words in server
+    # Before anything else, and in each server that visitors reach.
+    assert server.index("if ($edge_stranger) { return 444; }") < server.index("$edge_hidden")
+    # The edge before it ends TLS and redirects.
+    for words in ("ssl", "301 http", "location ^~ /.well-known/acme-challenge/"):
+        assert words not in config
+    assert "proxy_set_header X-Forwarded-Proto $edge_scheme;" in server
+    assert "proxy_set_header X-Forwarded-Port $edge_port;" in server
+    (geo,) = blocks(done.main, "    geo $realip_remote_addr $edge_stranger {")
+    assert [line.split() for line in geo.splitlines()[1:]] == [["default", "1;"], ["172.30.0.0/24", "0;"], ["172.30.0.1", "1;"]]
+    assert "1wss https;" in done.main
+    assert "gzip off;" in done.main
+    assert "set_real_ip_from 172.30.0.0/24;" in done.main
+    assert "set_real_ip_from 198.51.100.9;" in done.main
+
+
+def test_only_behind_another_edge_strangers_are_refused():
+    for done in (render(site(**TCP)), contained(site(**TCP))):
+        assert "$edge_stranger" not in done.main + done.sites["my-shop"]
+        assert "gzip on;" in done.main
 
 
 @pytest.mark.skipif(not shutil.which("nginx", path="/usr/sbin:/usr/bin"), reason="needs nginx")

@@ -154,7 +154,7 @@ def test_an_app_on_several_hosts_shares_its_services(database, cache, hosts, fin
 @pytest.mark.parametrize(("url", "told"), [
     ("postgresql://u:geheim99@db.example.com:25060/shop", "has no sslmode, so passwords and rows may go to db.example.com unencrypted: append ?ssl"),
     ("postgres://u:geheim99@db.example.com/shop?connect_timeout=5", "has no sslmode, so passwords and rows may go to db.example.com unencrypted: append &ssl"),
-    ("postgresql://u:geheim99@10.0.0.5:5432/shop?sslmode=prefer", "has sslmode=prefer, so passwords and rows may go to 10.0.0.5 unencrypted"),
+    ("postgresql://u:geheim99@198.51.100.5:5432/shop?sslmode=prefer", "has sslmode=prefer, so passwords and rows may go to 198.51.100.5 unencrypted"),
 ])
 def test_a_database_elsewhere_without_tls_is_warned_of(url, told):
     app = loaded(database={"engine": "external"}, secrets=dict(SECRETS, DATABASE_URL=url))
@@ -169,3 +169,26 @@ def test_a_database_elsewhere_without_tls_is_warned_of(url, told):
     "postgresql:///shop?host=/run/postgresql", "mysql://u:geheim99@db.example.com/shop"])
 def test_a_local_database_or_one_with_tls_is_right(url):
     assert preflight.unencrypted(loaded(database={"engine": "external"}, secrets=dict(SECRETS, DATABASE_URL=url))) == []
+
+
+# What is given on the command line
+
+
+@pytest.mark.parametrize("version", ["", "v2", "main", "feature/cart", "1.0+build.7", "0123abc", "a" * 40, "sha256:" + "0" * 64, "user@host", 2, None])
+def test_versions_are_taken(version):
+    assert preflight.run_findings(version, "") == []
+
+
+@pytest.mark.parametrize("version", ["../../../etc", "a/../b", "-v", "--upload-pack=id", "/etc", "a//b", "a\nb", "v2\x1b[2J", "v 2", "a;id", "$(id)", "a`id`",
+                                     "x.lock", "a@{1}", ".hidden", "a/.b", "a.", "a/", "refs:x", "sha256:12", "a" * 201, "{{ x }}", "HEAD~1", "v2^", "@"])
+def test_versions_that_are_more_than_a_name_are_refused(version):
+    (found,) = preflight.run_findings(version, "")
+    assert found == (f"-e version: {version!r} is no name of a branch, a tag, a commit or a digest: letters, digits and ._/@+- without `..`, at most 200, "
+                     "such as v2 or feature/cart")
+
+
+@pytest.mark.parametrize("release", ["../x", "20261121072900", "20261121072900-0123abc/..", "20261121072900-0123abc\n"])
+def test_ids_that_no_release_has_are_refused(release):
+    (found,) = preflight.run_findings("", release)
+    assert found.startswith(f"-e release: {release!r} is no id of a release")
+    assert preflight.run_findings("", "20261121072900-0123abc") == []

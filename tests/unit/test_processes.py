@@ -83,7 +83,7 @@ def test_a_flag_of_a_similar_name_is_not_taken_for_it(command):
     ("celery -A pos worker -c4 -l DEBUG", {"name": "worker", "workers": "2"}, '--hostname "pos-worker-$COPY.$RELEASE@%h" --without-mingle'),
     ("celery -A pos worker --without-mingle -l INFO", {"name": "worker"},
      '--hostname "pos-worker-$COPY.$RELEASE@%h" --concurrency 3'),
-    ("celery -A pos beat", {"name": "beat"}, '--schedule "/opt/pos/shared/beat.schedule" --pidfile= --loglevel INFO'),
+    ("celery -A pos beat", {"name": "beat"}, '--schedule "/opt/pos/shared/state/beat.schedule" --pidfile= --loglevel INFO'),
     ("celery -A pos beat -s /x --pidfile /y -l WARNING", {"name": "beat"}, ""),
     ("python manage.py listen", {"name": "bot", "workers": "9"}, ""),
     ("celery -A pos flower", {"name": "flower"}, ""),
@@ -108,7 +108,7 @@ def test_units_have_a_number_only_where_there_may_be_several(process, names):
 
 @pytest.mark.parametrize(("subdir", "folder"), [("", f"/opt/pos/releases/{RELEASE}/code"), ("backend", f"/opt/pos/releases/{RELEASE}/code/backend")])
 def test_the_code_folder_is_the_apps_root(subdir, folder):
-    assert processes.code_folder(loaded(source={"repo": "x", "subdir": subdir}), RELEASE) == folder
+    assert processes.code_folder(loaded(source={"repo": "https://git.example.com/x", "subdir": subdir}), RELEASE) == folder
 
 
 def test_the_probe_asks_the_workers_by_the_names_that_they_get():
@@ -127,13 +127,14 @@ STAND_IN = '#!/bin/sh\nfor word in "$@"; do printf "%s\\n" "$word"; done\nprintf
 def started(tmp_path, process, *words, **fields):
     """Run the exec script of a process; return the words and the env that its server saw."""
     root, venv = str(tmp_path / "pos"), tmp_path / "venv"
-    app = {**loaded(processes=[process, {"name": "other", "command": "gunicorn x", "route": "/"}], **fields), "root": root}
+    app = loaded(processes=[process, {"name": "other", "command": "gunicorn x", "route": "/"}], **fields)
+    app.update(root=root, shared=f"{root}/shared", state=f"{root}/shared/state")
     process = app["processes"][0]
     (venv / "bin").mkdir(parents=True, exist_ok=True)
     for server in ("gunicorn", "celery", "stand-in"):
         (venv / "bin" / server).write_text(STAND_IN)
         (venv / "bin" / server).chmod(0o755)
-    for folder in ("shared", f"releases/{RELEASE}/run"):
+    for folder in ("shared/state", f"releases/{RELEASE}/run"):
         os.makedirs(f"{root}/{folder}", exist_ok=True)
     (tmp_path / "script").write_text(processes.script(app, process, RELEASE, str(venv), 3))
     (tmp_path / "script").chmod(0o755)
@@ -166,16 +167,16 @@ def test_the_script_of_a_worker_names_its_node_by_copy_and_release(tmp_path):
 
 
 @pytest.mark.skipif(not shutil.which("flock"), reason="flock of util-linux is not here")
-def test_the_script_of_a_single_process_holds_a_lock_in_shared(tmp_path):
+def test_the_script_of_a_single_process_holds_a_lock_in_its_leaf(tmp_path):
     app, words, _env = started(tmp_path, {"name": "beat", "command": "celery -A x beat"})
-    assert words == ["-A", "x", "beat", "--schedule", f"{app['root']}/shared/beat.schedule", "--pidfile=", "--loglevel", "INFO"]
-    assert os.path.exists(f"{app['root']}/shared/beat.lock")
+    assert words == ["-A", "x", "beat", "--schedule", f"{app['root']}/shared/state/beat.schedule", "--pidfile=", "--loglevel", "INFO"]
+    assert os.path.exists(f"{app['root']}/shared/state/beat.lock")
 
 
 @pytest.mark.skipif(not shutil.which("flock"), reason="flock of util-linux is not here")
 def test_a_single_process_stays_the_process_that_systemd_started():
     script = processes.script(*of("celery -A x beat", name="beat"), RELEASE, "/venv", 3)
-    assert script.splitlines()[-1].startswith("exec flock --no-fork --timeout 30 /opt/pos/shared/beat.lock celery -A x beat ")
+    assert script.splitlines()[-1].startswith("exec flock --no-fork --timeout 30 /opt/pos/shared/state/beat.lock celery -A x beat ")
 
 
 @pytest.mark.parametrize("value", ["a b", "it's", '"', "$HOME `id` $(id)", "\\", "#", "100%", "ü", True, None, ""])
@@ -190,16 +191,24 @@ def test_a_command_may_use_its_variables(tmp_path):
     assert words[2:] == ["--as", "bot-4", "a  b"]
 
 
-def test_the_manage_script_runs_the_commands_with_env_and_secrets_of_the_release(tmp_path):
-    root, venv = tmp_path / "pos", tmp_path / "venv"
-    app = {**loaded(source={"repo": "x", "subdir": "backend"}), "root": str(root)}
-    folder = root / "releases" / RELEASE
-    for path in (folder / "code" / "backend", root / "shared", venv / "bin"):
-        path.mkdir(parents=True)
-    (folder / "env").write_text('A="from env"\nB="from env"\n')
-    (root / "shared" / "secrets.env").write_text('B="from secrets"\n')
-    (venv / "bin" / "python").write_text('#!/bin/sh\necho "$PWD|$A|$B|$*"\n')
-    (venv / "bin" / "python").chmod(0o755)
-    (tmp_path / "manage").write_text(processes.manage_script(app, RELEASE, str(venv)))
-    done = subprocess.run(["sh", tmp_path / "manage", "migrate", "--plan"], capture_output=True, text=True, check=True, env={})
-    assert done.stdout == f"{folder}/code/backend|from env|from secrets|manage.py migrate --plan\n"
+MANAGE = ["echo", "--pipe", "a b", "--", "/venv/bin/python", "manage.py"]
+
+
+def test_the_manage_script_hands_its_words_to_the_sandbox(tmp_path):
+    (tmp_path / "id").write_text("#!/bin/sh\necho 0\n")
+    (tmp_path / "id").chmod(0o755)
+    (tmp_path / "manage").write_text(processes.manage_script(MANAGE, {"X": "1"}, "sudo manage"))
+    done = subprocess.run(["sh", tmp_path / "manage", "migrate", "--plan"], capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL,
+                          env={"PATH": f"{tmp_path}:/usr/bin:/bin"})
+    assert done.stdout == "--pipe a b -- /venv/bin/python manage.py migrate --plan\n"
+
+
+def test_the_manage_script_says_what_to_type_where_root_does_not_call_it(tmp_path):
+    (tmp_path / "id").write_text("#!/bin/sh\necho 1000\n")
+    (tmp_path / "id").chmod(0o755)
+    (tmp_path / "manage").write_text(processes.manage_script(MANAGE, {}, "sudo /opt/pos/live/bin/manage"))
+    done = subprocess.run(["sh", tmp_path / "manage", "shell"], capture_output=True, text=True, check=False, env={"PATH": f"{tmp_path}:/usr/bin:/bin"})
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "only root reads the secrets of the app; type: sudo /opt/pos/live/bin/manage\n"
+
+

@@ -94,7 +94,7 @@ def test_a_change_in_an_included_requirements_file_is_another_key(content):
 
 
 def commands(files, **fields):
-    return python_env.build_commands(python(**fields), "/v", files, "/c")[0]
+    return python_env.build_commands(python(**fields), "/v", files)[0]
 
 
 UV_VENV = [UV, "venv", "--quiet", "--python", "/usr/bin/python3", "/v"]
@@ -104,8 +104,8 @@ UV_PIP = [UV, "pip", "install", "--quiet", "--compile-bytecode", "--python", "/v
 
 @pytest.mark.parametrize(("fields", "files", "expected"), [
     ({}, LOCKED, [UV_SYNC]),
-    ({"extras": ["a", "b"], "groups": ["prod"], "options": ["--index-url https://x/simple"]}, LOCKED,
-     [[*UV_SYNC, "--extra", "a", "--extra", "b", "--group", "prod", "--index-url", "https://x/simple"]]),
+    ({"extras": ["a", "b"], "groups": ["prod"], "options": ["--index-url https://x/simple", "--no-binary x"]}, LOCKED,
+     [[*UV_SYNC, "--extra", "a", "--extra", "b", "--group", "prod", "--no-binary", "x"]]),
     ({"packages": ["gevent==24.1"]}, LOCKED, [UV_SYNC, [*UV_PIP, "gevent==24.1"]]),
     ({}, {"requirements.txt": ""}, [UV_VENV, [*UV_PIP, "-r", "requirements.txt"]]),
     ({"interpreter": "/usr/bin/python3.12"}, {"requirements.txt": ""},
@@ -128,10 +128,65 @@ def test_a_pyproject_that_is_named_as_requirements_is_installed_from(installer):
 
 
 def test_uv_takes_the_hosts_interpreter_and_never_downloads_one():
-    env = python_env.build_commands(python(interpreter="/usr/bin/python3.12"), "/v", LOCKED, "/c")[1]
+    env = python_env.build_commands(python(interpreter="/usr/bin/python3.12"), "/v", LOCKED)[1]
     assert (env["UV_PYTHON"], env["UV_PYTHON_DOWNLOADS"], env["UV_PROJECT_ENVIRONMENT"]) == ("/usr/bin/python3.12", "never", "/v")
 
 
-def test_nothing_is_written_outside_the_cache_and_variables_of_the_user_win():
-    env = python_env.build_commands(python(env={"UV_CACHE_DIR": "/elsewhere", "N": 1}), "/v", LOCKED, "/c")[1]
-    assert (env["HOME"], env["PIP_CACHE_DIR"], env["UV_CACHE_DIR"], env["N"]) == ("/c", "/c/pip", "/elsewhere", "1")
+def test_a_venv_shares_no_file_with_the_cache_and_variables_of_the_user_win():
+    env = python_env.build_commands(python(env={"UV_LINK_MODE": "symlink", "N": 1}), "/v", LOCKED)[1]
+    assert (python_env.build_commands(python(), "/v", LOCKED)[1]["UV_LINK_MODE"], env["UV_LINK_MODE"], env["N"]) == ("copy", "symlink", "1")
+
+
+@pytest.mark.parametrize("files", [LOCKED, {"requirements.txt": ""}])
+@pytest.mark.parametrize(("installer", "options", "variables"), [
+    ("uv", ["--index-url https://u:token@x/simple"], {"UV_INDEX_URL": "https://u:token@x/simple"}),
+    ("uv", ["--default-index=https://u:token@x/a", "--index https://u:token@x/b --index https://u:token@x/c"],
+     {"UV_DEFAULT_INDEX": "https://u:token@x/a", "UV_INDEX": "https://u:token@x/b https://u:token@x/c"}),
+    ("pip", ["-i https://u:token@x/simple", "--extra-index-url=https://u:token@y/simple"],
+     {"PIP_INDEX_URL": "https://u:token@x/simple", "PIP_EXTRA_INDEX_URL": "https://u:token@y/simple"}),
+    ("pip", ["-f https://u:token@x/wheels"], {"PIP_FIND_LINKS": "https://u:token@x/wheels"}),
+])
+def test_an_index_travels_by_a_variable_since_arguments_are_seen(installer, options, variables, files):
+    argvs, env = python_env.build_commands(python(installer=installer, options=options, packages=["gevent"]), "/v", files)
+    assert "token" not in repr(argvs)
+    assert {name: env[name] for name in variables} == variables
+
+
+# What is read of the source
+
+
+def reader(files):
+    """Return a reader of these files that notes which it read, and with which limit."""
+    seen = {}
+
+    def read(name, limit):
+        seen[name] = limit
+        return files.get(name)
+
+    return read, seen
+
+
+@pytest.mark.parametrize(("fields", "files", "names"), [
+    ({}, {**LOCKED, "requirements.txt": ""}, ["pyproject.toml", "uv.lock"]), ({}, {"requirements.txt": "-r a/b.txt", "a/b.txt": "-c c.txt", "a/c.txt": ""},
+                                                                             ["a/b.txt", "a/c.txt", "requirements.txt"]),
+    ({"installer": "pip"}, {**LOCKED, "requirements.txt": ""}, ["requirements.txt"]), ({}, {}, []),
+    ({"requirements": ["p.txt"]}, {"p.txt": "-r ../../etc/passwd\n-r /etc/passwd\n-r https://x/y.txt", "etc/passwd": "x"}, ["p.txt"]),
+    ({"requirements": ["a.txt", "b.txt"]}, {"a.txt": "-r base.txt", "b.txt": "-r base.txt", "base.txt": ""}, ["a.txt", "b.txt", "base.txt"]),
+])
+def test_only_what_matters_is_read_and_never_outside_the_source(fields, files, names):
+    read, seen = reader(files)
+    assert sorted(python_env.gather(python(**fields), read)) == names
+    assert not [name for name in seen if name.startswith(("/", "..")) or "://" in name]
+    assert {name: limit for name, limit in seen.items() if name in files} == {name: 2**24 if name == "uv.lock" else 2**20 for name in names}
+
+
+@pytest.mark.parametrize("files", [{"requirements.txt": "-r requirements.txt"}, {"requirements.txt": "-r a.txt", "a.txt": "-r b.txt", "b.txt": "-c ./a.txt"}])
+def test_a_file_that_includes_itself_is_named(files):
+    with pytest.raises(ValueError, match=r"(requirements|a)\.txt includes itself, through "):
+        python_env.gather(python(), reader(files)[0])
+
+
+def test_too_many_includes_are_refused():
+    files = {"requirements.txt": "".join(f"-r {number}.txt\n" for number in range(200)), **{f"{number}.txt": "" for number in range(200)}}
+    with pytest.raises(ValueError, match=r"include more than 100 files; \d+\.txt is one of them"):
+        python_env.gather(python(), reader(files)[0])

@@ -86,3 +86,13 @@ def test_the_edge_and_builds_need_secrets_too():
     one["tls"]["eab"] = "key-1"
     one["allow"] = [{"path": "/admin/", "addresses": [], "users": {"boss": "ADMIN_PASSWORD"}}]
     assert {"SECRET_KEY", "DATABASE_PASSWORD", "NPM_TOKEN", "ACME_EAB_HMAC_KEY", "ADMIN_PASSWORD"} == set(secret_needs.needed(one))
+
+
+def test_redis_in_a_container_has_a_password_where_there_is_a_place_for_it():
+    app = loaded(runtime="compose", cache={"engine": "container"})
+    wanted = secret_needs.needed(app)
+    assert wanted["REDIS_PASSWORD"] == secret_needs.BY_DEFAULT
+    one = {"name": "pos", "have": dict.fromkeys(["SECRET_KEY", "DATABASE_PASSWORD"], "x" * 12), "needed": wanted}
+    assert secret_needs.plan([{**one, "raw": "{{ vault_pos }}"}])["make"] == {("vault_pos", "REDIS_PASSWORD"): "REDIS_PASSWORD"}
+    named = {"SECRET_KEY": "{{ vault_pos_key }}", "DATABASE_PASSWORD": "{{ vault_pos_database }}"}
+    assert secret_needs.plan([{**one, "raw": named}]) == {"make": {}, "ask": [], "stuck": []}

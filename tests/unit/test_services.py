@@ -186,3 +186,18 @@ def test_the_state_is_that_of_health(container, state):
 def test_the_answer_of_postgresql_is_what_statements_wants():
     question = services.question(loaded(**BOTH))
     assert all(f"'{key}'" in question for key in json.loads('{"password": 1, "role": 1, "owner": 1}'))
+
+
+@pytest.mark.parametrize(("env", "running", "plain"), [
+    (["CACHE_URL=redis://redis:6379/0"], True, True), (["CELERY_BROKER_URL=redis://redis:6379/2"], True, True), (["CACHE_URL=redis://redis:6379"], True, True),
+    (["CACHE_URL=redis://default:x@redis:6379/0"], True, False), (["CACHE_URL=redis://:x@redis:6379/0"], True, False),
+    (["CACHE_URL=redis://redis:6379/0"], False, False), (["X=redis://redis:63790/0"], True, False), (None, True, False),
+])
+def test_a_release_that_knows_no_password_is_noticed(env, running, plain):
+    one = {"Name": "/pos-1-web-1", "State": {"Running": running}, "Config": {"Env": env}}
+    assert services.without_password({}, [one]) == (["pos-1-web-1"] if plain else [])
+
+
+@pytest.mark.parametrize(("conf", "has"), [("port 6379\n", False), ("requirepass \"x\"\n", True), ("# requirepass x\n", False), ("", False)])
+def test_a_file_of_redis_with_a_password(conf, has):
+    assert services.has_password(conf) is has

@@ -460,3 +460,22 @@ def test_the_figures_of_the_page_are_those_of_the_code():
     told = dict(re.findall(r"^\| `([A-Z_]+)` \| ([0-9.]+) \|", page, re.M))
     assert {"SYSTEM_MB", "WORKER_MB", "CHILD_MB"} <= set(told) <= names
     assert {name: float(number) for name, number in told.items()} == {name: float(getattr(sizing, name)) for name in told}
+
+
+@pytest.mark.parametrize(("planned", "most", "promised", "limits"), [
+    ({}, 100, {}, {}),
+    ({"shop": 14}, 100, {}, {"shop": 92}),
+    ({"shop": 14, "blog": 9}, 100, {}, {"shop": 48, "blog": 43}),
+    # The server is small: each has what it needs, as the plan promised.
+    ({"shop": 14, "blog": 9}, 20, {}, {"shop": 14, "blog": 9}),
+    ({"shop": 14, "blog": 9}, 100, {"shop": 20, "blog": 0}, {"shop": 20, "blog": 43}),
+])
+def test_the_connections_of_one_app_leave_the_others_theirs(planned, most, promised, limits):
+    assert sizing.connection_limits(planned, most, promised) == limits
+
+
+def test_the_limits_of_a_plan_fit_its_server():
+    plan = sizing.plan({"cores": 2, "memory": 3915}, model.load([written(name=name, domains=[f"{name}.test"]) for name in ("shop", "blog", "pos")]))
+    limits = plan["postgresql"]["limits"]
+    assert sum(limits.values()) <= plan["postgresql"]["max_connections"] - sizing.RESERVED_CONNECTIONS
+    assert all(limits[name] >= plan["apps"][name]["connections"] for name in limits)

@@ -115,13 +115,18 @@ def test_take_moves_the_copy_to_a_place_that_the_app_cannot_write(database, tmp_
     if os.geteuid() != 0:
         pytest.skip("needs root: it gives the copy to root")
     os.chmod(tmp_path, 0o711)
-    size = sqlite_copy.take(database, target)
+    size = sqlite_copy.take(start, database, target, os.geteuid())
     assert size == os.path.getsize(target)
     assert counts(target) == ((0, -1), (0, -1))
     assert sorted(os.listdir(tmp_path)) == ["db.sqlite3", "release"]
 
 
-def test_as_owner_says_what_the_program_said(tmp_path):
+def start(command, _timeout):
+    """The app's user of these tests is whoever runs them."""
+    return command
+
+
+def test_as_app_says_what_the_program_said(tmp_path):
     with pytest.raises(sqlite_copy.CopyError, match=r"\Athere is no SQLite database at /nowhere\Z"):
-        sqlite_copy.as_owner((os.getuid(), os.getgid()), "copy", "/nowhere", str(tmp_path / "x"))
-    assert sqlite_copy.as_owner((os.getuid(), os.getgid()), "prepare", str(tmp_path / "db")) == "True"
+        sqlite_copy.as_app(start, "copy", "/nowhere", str(tmp_path / "x"))
+    assert sqlite_copy.as_app(start, "prepare", str(tmp_path / "db")) == "True"

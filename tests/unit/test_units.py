@@ -66,7 +66,7 @@ def test_gunicorn_is_told_a_graceful_timeout_below_that():
 
 
 def test_secrets_are_read_after_the_env_of_the_release():
-    assert template()["EnvironmentFile"] == ["/opt/shop/releases/%i/env", "/opt/shop/shared/secrets.env"]
+    assert template()["EnvironmentFile"] == ["/opt/shop/releases/%i/env", "/etc/quayside/shop/secrets.env"]
 
 
 @pytest.mark.parametrize(("name", "copy", "command"), [("web", 1, "web 1"), ("worker", 1, "worker 1"), ("worker", 2, "worker 2")])
@@ -81,7 +81,7 @@ def test_only_gunicorn_says_when_it_is_ready(command, kind):
 
 
 def test_user_folder_and_name_in_the_journal():
-    found = template("worker", 2, shop(user="clerk", source={"repo": "x", "subdir": "backend"}))
+    found = template("worker", 2, shop(user="clerk", source={"repo": "https://git.example.com/x", "subdir": "backend"}))
     assert (found["User"], found["Group"], found["SyslogIdentifier"]) == (["clerk"], ["clerk"], ["shop-worker"])
     assert found["WorkingDirectory"] == ["/opt/shop/releases/%i/code/backend"]
 
@@ -159,7 +159,7 @@ def test_the_umbrella_leaves_no_dollar_to_systemd():
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not here")
 def test_systemd_finds_nothing_wrong_with_the_units(tmp_path):
-    app = {**shop(user="root", sandbox={"writable": ["/srv"]}), "root": str(tmp_path / "app")}
+    app = {**shop(sandbox={"writable": ["/srv/data"]}), "user": "root", "root": str(tmp_path / "app")}
     release = tmp_path / "app" / "releases" / "test-instance"
     (release / "bin").mkdir(parents=True)
     (release / "code").mkdir()
@@ -199,3 +199,16 @@ def test_the_unit_of_the_whole_app_may_only_send_messages():
 def test_a_messenger_that_looks_at_processes_sees_them():
     assert {"ProtectProc=invisible", "ProcSubset=pid"} - set(units.messenger(sees_processes=True)) == {"ProtectProc=invisible", "ProcSubset=pid"}
     assert "ReadWritePaths=/opt/shop" in units.messenger("/opt/shop")
+
+
+@pytest.mark.parametrize("sandboxed", [True, False])
+def test_an_app_has_a_journal_of_its_own(sandboxed):
+    """Its lines push out nobody else's, with the sandbox and without."""
+    app = loaded(processes=CELERY, sandbox={"enabled": sandboxed})
+    for name, text in units.files(app).items():
+        assert ("LogNamespace=pos" in text.splitlines()) == name.endswith("@.service"), name
+
+
+def test_the_journal_of_an_app_has_limits():
+    assert units.journal_limits("200M", 60, "1G").splitlines()[1:] == [
+        "[Journal]", "Storage=persistent", "Compress=yes", "SystemMaxUse=200M", "SystemKeepFree=1G", "MaxRetentionSec=60day"]

@@ -118,7 +118,7 @@ def test_a_container_may_do_as_little_as_possible(server, process):
     assert how["PidsLimit"] > 0
     assert how["Memory"] > 0
     assert how["RestartPolicy"]["Name"] == "on-failure"
-    assert how["LogConfig"]["Type"] == "journald"
+    assert how["LogConfig"]["Config"]["syslog-address"] == "unixgram:///run/systemd/journal.bookshop/dev-log"
     status = server.inside(f"cat /proc/{found['State']['Pid']}/status")
     fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
     assert fields["Uid"].split()[0] == server.inside("id -u bookshop") != "0"
@@ -193,7 +193,7 @@ def test_logs_outlive_the_release_that_wrote_them(server):
     server.get("/healthz/?marker=0815")
     server.deploy("v2")
     server.until(lambda: len(server.instances()) == 1, 60, "the end of v1")
-    assert "marker=0815" in server.inside("journalctl -t bookshop-web --no-pager -n 500")
+    assert "marker=0815" in server.inside("journalctl --namespace='*' -t bookshop-web --no-pager -n 500")
     server.deploy("v1")
 
 

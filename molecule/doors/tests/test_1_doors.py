@@ -262,7 +262,7 @@ def test_logins(door):
 
 
 def test_a_password_is_nowhere_but_hashed_for_the_edge(door):
-    folder = {"do": "/etc/nginx/logins", "dn": "/opt/quayside/edge/nginx/logins", "dt": "/opt/quayside/edge/traefik/logins"}[door.server.name[:2]]
+    folder = {"do": "/etc/nginx/logins", "dn": "/opt/quayside/edge/nginx/logins", "dt": "/opt/quayside/edge/nginx/logins"}[door.server.name[:2]]
     assert door.server.inside(f"stat -c '%a %u %g' {folder} {folder}/*").splitlines() == ["750 0 33", "640 0 33"]
     assert re.match(r"^ops:\$2y\$08\$", door.server.inside(f"cat {folder}/*"))
     assert "ADMIN_LOGIN" not in json.loads(door.ask("/environment/").body)["names"]

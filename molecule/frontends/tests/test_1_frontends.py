@@ -50,7 +50,7 @@ def spa(server):
 @pytest.mark.proves("0.03", "0.05")
 def test_the_version_is_the_commit_and_what_git_ignores_stays_at_home(server, first):
     assert server.version() == first
-    sent = server.inside("ls -a /opt/bookshop/cache/source").split()
+    sent = server.inside("ls -a /var/cache/quayside/bookshop/source").split()
     assert "local.txt" not in sent
     assert ".git" not in sent
     assert "manage.py" in sent

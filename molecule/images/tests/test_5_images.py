@@ -143,9 +143,9 @@ def test_after_five_deploys_the_declared_number_of_images_remains_and_others_are
 
 @pytest.mark.proves("1.52")
 def test_a_timer_prunes_too(server):
-    assert "annex-images.timer" in server.inside("systemctl list-timers --all --no-pager")
-    server.inside("systemctl start annex-images.service")
-    assert server.inside("systemctl show -p Result --value annex-images.service") == "success"
+    assert "quayside-images@annex.timer" in server.inside("systemctl list-timers --all --no-pager")
+    server.inside("systemctl start quayside-images@annex.service")
+    assert server.inside("systemctl show -p Result --value quayside-images@annex.service") == "success"
 
 
 def test_an_archive_is_deployed_without_a_registry(server):
@@ -188,7 +188,7 @@ def test_a_folder_of_the_controller_is_built_on_the_server(server, tmp_path):
     assert broken.rc != 0
     assert "could not be built" in broken.out
     assert server.json("/healthz/", HOST, tls=True)["version"] == commit
-    sent = server.inside("ls -a /srv/annex/cache/source")
+    sent = server.inside("ls -a /var/cache/quayside/annex/source")
     assert "README.md" not in sent
     assert "db.sqlite3" not in sent
     assert ".git\n" not in sent

@@ -12,7 +12,7 @@ from story import App, Watcher
 # What root or the app's own user reads, as docs/secrets.md has it; as patterns of paths on the server.
 PLACES = [
     r"{root}/shared/secrets\.env(\.before)?", r"{root}/releases/[^/]+/compose\.yaml", r"{root}/services/secrets/(redis\.conf|superuser)",
-    r"{root}/cache/source_key", r"/etc/redis/redis-{name}\.conf", r"/var/lib/docker/containers/[^/]+/config\.v2\.json",
+    r"/etc/redis/redis-{name}\.conf", r"/var/lib/docker/containers/[^/]+/config\.v2\.json",
     r"/run/containerd/[^/]+/moby/[0-9a-f]+/config\.json",
 ]
 
@@ -83,7 +83,7 @@ def test_nothing_is_in_the_arguments_of_a_process(sentinels):
 
 @pytest.mark.proves("0.25")
 def test_nothing_is_in_a_log(server, sentinels):
-    command = "cat > /run/sentinels; journalctl -a --no-pager | grep -aF -f /run/sentinels | cut -c1-80; rm /run/sentinels"
+    command = "cat > /run/sentinels; journalctl --namespace='*' -a --no-pager | grep -aF -f /run/sentinels | cut -c1-80; rm /run/sentinels"
     assert searched(server, sentinels["values"], f"umask 077; {command}") == []
     assert searched(server, {"Accepted publickey"}, f"umask 077; {command}"), "the search finds what is there"
     assert searched(server, sentinels["values"], "grep -raslF -f /dev/stdin /var/log") == []

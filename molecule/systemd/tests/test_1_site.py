@@ -154,7 +154,7 @@ def test_units_journal_and_status_do_what_a_person_expects(server):
     # By its tag: a line of a process that has ended before the journal looked is in no unit.
     assert "live is releases/" in server.inside("journalctl -t bookshop -n 20 --no-pager")
     server.inside("systemctl status bookshop --no-pager")
-    assert server.inside("journalctl -t bookshop-web -n 5 --no-pager | wc -l") != "0"
+    assert server.inside("journalctl --namespace='*' -t bookshop-web -n 5 --no-pager | wc -l") != "0"
     before = server.inside("pgrep -u bookshop -f 'gunicorn config.wsgi' | sort")
     server.inside("systemctl restart bookshop")
     server.until(lambda: server.get("/healthz/")[0] == 200, 20, "the restarted app")

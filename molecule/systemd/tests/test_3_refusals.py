@@ -87,10 +87,56 @@ def test_a_disk_that_is_full(server):
 
 @pytest.mark.proves("2.38")
 def test_a_python_that_does_not_fit(server):
-    server.inside("printf '#!/bin/sh\\necho 3.8.1\\n' > /tmp/python-old.sh; chmod 755 /tmp/python-old.sh")
-    path = server.changed_app(lambda app: app.update(python={"interpreter": "/tmp/python-old.sh"}))
+    server.inside("printf '#!/bin/sh\\necho 3.8.1\\n' > /usr/local/bin/python-old.sh; chmod 755 /usr/local/bin/python-old.sh")
+    path = server.changed_app(lambda app: app.update(python={"interpreter": "/usr/local/bin/python-old.sh"}))
     run = server.play("deploy", "-e", "version=v2", "-e", f"@{path}", ok=False)
-    refused(run, "requires Python >=3.11", "/tmp/python-old.sh is 3.8.1", "python.interpreter")
+    refused(run, "requires Python >=3.11", "/usr/local/bin/python-old.sh is 3.8.1", "python.interpreter")
+
+
+# What the host has and the collection did not make
+
+
+THEIRS = [
+    ("printf '[Service]\\nExecStart=/bin/sleep 9\\n' > /etc/systemd/system/till.service", "rm /etc/systemd/system/till.service",
+     "/etc/systemd/system/till.service is there and not of this app's making: give the app another name (name: my-till)"),
+    ("useradd --system --shell /bin/bash till", "userdel till", "user: till is an account that people log in by (shell /bin/bash)"),
+    ("echo /var/log/till.log > /etc/logrotate.d/till", "rm /etc/logrotate.d/till", "/etc/logrotate.d/till is there and not of this app's making"),
+    ("ln -s /etc /opt/till", "rm /opt/till", "root: /opt/till is a link"),
+    ("runuser -u postgres -- psql -qc 'CREATE ROLE till CREATEROLE'", "runuser -u postgres -- psql -qc 'DROP ROLE till'",
+     "database.user: the role till has rights beyond a database of its own"),
+]
+
+
+@pytest.mark.parametrize("mode", [(), ("--check",)], ids=["site", "check"])
+def test_names_that_the_host_has_for_something_else(server, mode):
+    for plant, _remove, _words in THEIRS:
+        server.inside(plant)
+    try:
+        path = server.changed_app(lambda app: app.update(name="till"))
+        refused(server.play("site", "-e", f"@{path}", *mode, ok=False), "nothing was changed, because", *(words for _plant, _remove, words in THEIRS))
+    finally:
+        for _plant, remove, _words in THEIRS:
+            server.inside(remove, check=False)
+
+
+@pytest.mark.parametrize("name", ["ssh", "nginx", "docker", "root", "postgres", "backup"])
+def test_names_of_the_system(server, name):
+    refused(server.play("site", "-e", "@" + server.changed_app(lambda app: app.update(name=name)), ok=False), "nothing was changed, because",
+            f"{name} is")
+
+
+def test_what_an_app_prints_steers_neither_the_terminal_nor_a_ci_runner(server):
+    said = ["chr(27)+'[2J'", "'::add-mask::x'", "'  ##[error]x'", "'PLAY RECAP '+'*'*30", "chr(8238)+'x'", "'{{ lookup(1) }}'", "'a'+chr(9)+'b'"]
+    command = 'shell -c "print(' + ", ".join(said) + ', sep=chr(10))"'
+    for run in (server.play("manage", "-e", "django_app=bookshop", "-e", f"command={command}"),
+                server.play("manage", "-e", "django_app=bookshop", "-e", f"command={command[:-1]}; 1/0\"", ok=False)):
+        assert "\x1b" not in run.out
+        assert "\u202e" not in run.out
+        assert "##[" not in run.out
+        assert [line for line in run.out.splitlines() if line.strip().startswith("::")] == []
+        assert run.out.count("PLAY RECAP") == run.out.count("| PLAY RECAP") + 1
+        assert "\\x1b[2J" in run.out
+        assert "{{ lookup(1) }}" in run.out
 
 
 def test_the_machine_itself(server):

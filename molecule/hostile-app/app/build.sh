@@ -1,0 +1,2 @@
+# What the build runs; hostile branches have another one.
+true

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The networks of an app: their names and interfaces, and how the containers of a release from before come into the second one."""
+from __future__ import annotations
+
+import pytest
+from ansible_collections.quayside.django.plugins.module_utils import docker_network, model
+from ansible_collections.quayside.django.plugins.module_utils.docker_engine import EngineError
+from samples import RELEASE, loaded, written
+
+
+class Engine:
+    """An engine with these networks and containers."""
+
+    def __init__(self, networks=(), containers=(), up=True):
+        self.networks, self.containers, self.up, self.posted = {one["Name"]: one for one in networks}, list(containers), up, []
+
+    def get(self, path, **_query):
+        if not self.up:
+            raise EngineError(0, "no answer")
+        if path == "/containers/json":
+            return self.containers
+        if path == "/_ping":
+            return "OK"
+        name = path.rsplit("/", 1)[1]
+        if name in self.networks:
+            return self.networks[name]
+        raise EngineError(404, "no such network")
+
+    def post(self, path, body=None, **_query):
+        self.posted.append((path, body))
+
+
+def container(process, *networks, release=RELEASE):
+    """Return a container as the engine lists it."""
+    return {"Names": [f"/pos-{release}-{process}-1"], "Labels": {"quayside.process": process, "quayside.release": release},
+            "NetworkSettings": {"Networks": dict.fromkeys(networks, {})}}
+
+
+def app():
+    """Return an app in containers with a server and a worker."""
+    return loaded(runtime="compose", processes=[{"name": "web", "command": "gunicorn pos.wsgi"}, {"name": "worker", "command": "celery -A pos worker"}])
+
+
+@pytest.mark.parametrize("name", ["pos", "edge-pos", "a" * 24, "edge-" + "a" * 24])
+def test_an_interface_is_one_of_dockers_to_the_firewall_and_never_one_of_its_own_names(name):
+    found = docker_network.bridge(name)
+    assert found.startswith("br-q")
+    assert len(found) <= 15
+    assert found == docker_network.bridge(name) != docker_network.bridge(name + "x")
+
+
+@pytest.mark.parametrize(("known", "interface"), [
+    ([], docker_network.bridge("pos")),
+    ([{"Name": "pos", "Id": "0123456789abcdef", "Options": {}}], "br-0123456789ab"),
+    ([{"Name": "pos", "Id": "0123456789abcdef", "Options": None}], "br-0123456789ab"),
+    ([{"Name": "pos", "Id": "0123456789abcdef", "Options": {"com.docker.network.bridge.name": "br-qabc"}}], "br-qabc"),
+])
+def test_the_interface_of_a_network_is_known_before_and_after_it_is_made(known, interface):
+    assert docker_network.interface(Engine(known), "pos") == interface
+
+
+def test_a_network_is_made_once_and_an_engine_that_is_down_is_no_missing_network():
+    engine = Engine([{"Name": "pos", "Id": "0" * 12}])
+    assert docker_network.missing(app(), engine) == ["edge-pos"]
+    docker_network.make(app(), "edge-pos", engine)
+    assert engine.posted[0][1]["Labels"] == {"quayside.app": "pos"}
+    assert engine.posted[0][1]["Options"] == {"com.docker.network.bridge.name": docker_network.bridge("edge-pos")}
+    with pytest.raises(EngineError):
+        docker_network.missing(app(), Engine(up=False))
+
+
+def test_what_takes_requests_in_a_release_of_before_is_put_beside_the_edge_under_the_names_that_it_knows():
+    engine = Engine(containers=[container("web", "pos"), container("worker", "pos"), container("web", "pos", "edge-pos", release="new"),
+                                container("web", "edge-pos", release="front")])
+    assert docker_network.join(app(), engine) == [f"pos-{RELEASE}-web-1"]
+    assert engine.posted == [("/networks/edge-pos/connect", {
+        "Container": f"pos-{RELEASE}-web-1", "EndpointConfig": {"Aliases": [f"web-{RELEASE}", f"web-{RELEASE}.pos"]}})]
+
+
+@pytest.mark.parametrize(("apps", "words"), [
+    ([{"name": "shop"}, {"name": "edge-shop"}], "network edge-shop is also that of app"),
+    ([{"name": "shop"}, {"name": "pos", "network": "edge-shop"}], "network edge-shop is also that of app"),
+    ([{"name": "shop", "network": "edge-shop"}], "take another name for that of its data"),
+])
+def test_a_network_that_another_one_has_is_refused(apps, words):
+    full = [written(runtime="compose", edge="nginx_container", domains=[f"{one['name']}.example.com"], **one) for one in apps]
+    with pytest.raises(model.ModelError, match=words):
+        model.load(full)
