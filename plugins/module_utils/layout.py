@@ -20,7 +20,7 @@ def folders(app: dict, uid: int, gid: int) -> dict[str, Folder]:
     """Return path -> (mode, uid, gid) of an app's folders, parents first; ``uid`` and ``gid`` are those of its user."""
     root, shared = app["root"], app["shared"]
     found: dict[str, Folder] = {
-        model.PRIVATE: (0o700, 0, 0),
+        model.PRIVATE: (0o755, 0, 0),  # other parts of the collection keep files in it; each app has a folder of its own
         app["etc"]: (0o700, 0, 0),
         root: (0o711, 0, 0),
         f"{root}/releases": (0o711, 0, 0),
@@ -126,7 +126,7 @@ class Move:
         except (env_file.EnvError, OSError) as error:
             self.left.append(f"{source} is no file of secrets ({error}); the next deploy writes them anew")
             return
-        contained.folder(model.PRIVATE, 0o700)
+        contained.folder(model.PRIVATE, 0o755)
         contained.folder(self.app["etc"], 0o700)
         contained.write(target, text, 0o600)
         contained.remove(source)

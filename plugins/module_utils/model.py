@@ -27,7 +27,7 @@ LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 LETS_ENCRYPT_STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
 LINEAGES = "/etc/letsencrypt/live"
 SECURE_REDIRECT = "SECURE_SSL_REDIRECT"
-PRIVATE = "/etc/quayside"  # a folder of root's alone for each app: what a process gets of it, it gets from systemd
+PRIVATE = "/etc/quayside"  # has a folder of root alone for each app: what a process gets of it, it gets from systemd
 STATE = "state"            # schedules and locks of single processes, and the HOME of those
 
 PROCESS = {

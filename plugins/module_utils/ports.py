@@ -82,7 +82,7 @@ def wanted(apps: list[dict]) -> dict:
 
 def settle(apps: list[dict]) -> dict:
     """Write down a block for each of the apps that has none; return the allotments. Raise NoBlock."""
-    contained.folder(FOLDER, 0o700)
+    contained.folder(FOLDER, 0o755)
     # Deploys of two apps may come here at once. Nobody but root opens this file, so nobody else holds the lock.
     with os.fdopen(os.open(f"{FOLDER}/ports.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
