@@ -183,3 +183,23 @@ def test_a_link_is_never_put_through_one_of_the_repository(tree, path):
     with pytest.raises(Refused, match="leads out of the release by a link in the repository"):
         fill_tree.link(str(tree / "code"), path, "/static")
     assert not (tree / "static").exists()
+
+
+def test_code_has_the_modes_of_a_checkout_whatever_the_mask(tree):
+    archive = tree / "code.tar"
+    with tarfile.open(archive, "w") as tar:
+        for name, mode in (("manage.py", 0o775), ("config.py", 0o664)):
+            member = tarfile.TarInfo(name)
+            member.mode = mode
+            tar.addfile(member, io.BytesIO())
+    (tree / "new").mkdir()
+    before, held = os.umask(0o027), os.dup(0)
+    try:
+        with open(archive, "rb") as file:
+            os.dup2(file.fileno(), 0)
+        fill_tree.code({"folder": str(tree / "new"), "needs": [], "links": []})
+    finally:
+        os.dup2(held, 0)
+        os.close(held)
+        os.umask(before)
+    assert {path.name: path.stat().st_mode & 0o777 for path in (tree / "new").iterdir()} == {"manage.py": 0o755, "config.py": 0o644}
