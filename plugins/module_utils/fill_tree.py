@@ -54,7 +54,8 @@ def code(request: dict) -> dict:
     """Write a tar from standard input into ``folder``, then the ``links`` (path under ``folder`` -> target); ``needs`` are files that have to be there."""
     folder = request["folder"]
     # Modes as a checkout has them: an image that is built from the code copies them, and its user is not ours.
-    done = subprocess.run(["tar", "-x", "--no-same-owner", "-C", folder], check=False, stdin=0, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, umask=0o022)
+    done = subprocess.run(["tar", "-x", "--no-same-owner", "--no-same-permissions", "-C", folder], check=False, stdin=0,
+                          stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, umask=0o022)
     if done.returncode:
         raise Refused("the source could not be written", done.stderr.decode("utf-8", "replace"))
     missing = [path for path in request["needs"] if not os.path.isfile(os.path.join(folder, path))]
