@@ -68,8 +68,7 @@ class App:
         """Make the user, and return one who is logged in."""
         code = (f"from django.contrib.auth.models import User; u, _ = User.objects.get_or_create(username='{LOGIN}', is_staff=True, is_superuser=True); "
                 f"u.check_password('{PASSWORD}') or u.set_password('{PASSWORD}'); u.save()")
-        manage = f"{self.root}/live/bin/manage" if self.compose else f"runuser -u {self.name} -- {self.root}/live/bin/manage"
-        self.server.inside(f"{manage} shell -c \"{code}\" </dev/null")
+        self.server.inside(f"{self.root}/live/bin/manage shell -c \"{code}\" </dev/null")
         visitor = Visitor(self.server.url)
         visitor.log_in()
         return visitor

@@ -11,7 +11,7 @@ from story import App, Watcher
 
 # What root or the app's own user reads, as docs/secrets.md has it; as patterns of paths on the server.
 PLACES = [
-    r"{root}/shared/secrets\.env(\.before)?", r"{root}/releases/[^/]+/compose\.yaml", r"{root}/services/secrets/(redis\.conf|superuser)",
+    r"/etc/quayside/{name}/secrets\.env(\.before)?", r"{root}/releases/[^/]+/compose\.yaml", r"{root}/services/secrets/(redis\.conf|superuser)",
     r"/etc/redis/redis-{name}\.conf", r"/var/lib/docker/containers/[^/]+/config\.v2\.json",
     r"/run/containerd/[^/]+/moby/[0-9a-f]+/config\.json",
 ]
@@ -110,7 +110,7 @@ def test_what_root_reads_is_where_the_docs_say(server, sentinels):
 @pytest.mark.proves("0.07", "0.25", "3.49")
 def test_the_files_that_hold_them_are_not_for_everybody(server, sentinels):
     app = sentinels["app"]
-    modes = server.inside(f"stat -c '%a %n' {app.root}/shared/secrets.env {app.root}/releases/*/compose.yaml {app.root}/secrets.json 2>/dev/null", check=False)
+    modes = server.inside(f"stat -c '%a %n' /etc/quayside/{app.name}/secrets.env {app.root}/releases/*/compose.yaml {app.root}/secrets.json 2>/dev/null", check=False)
     assert {line.split()[0] for line in modes.splitlines()} == {"600"}
     assert server.inside("getent group docker | cut -d: -f4", check=False) == ""
 

@@ -113,8 +113,9 @@ def test_it_is_served_under_its_address_alone(server):
 
 
 @pytest.mark.proves("2.33", "2.41")
-def test_static_files_belong_to_the_app_and_the_edge_reads_them(server):
-    assert server.inside("stat -Lc '%U %G %a' /opt/bookshop/live/static") == "bookshop www-data 2750"
+def test_static_files_are_roots_and_the_edge_reads_them(server):
+    assert server.inside("stat -Lc '%U %G %a' /opt/bookshop/live/static") == "root www-data 755"
+    assert server.inside("find /opt/bookshop/live/static/ /opt/bookshop/live/code/ ! -user root | wc -l") == "0"  # sealed
     assert server.inside("runuser -u www-data -- find /opt/bookshop/live/static/ -name '*.css' | head -1")
 
 
@@ -138,7 +139,7 @@ def test_the_env_file_is_read_alike_by_systemd_and_a_shell(server):
     shell = server.inside(f"set -a; . /opt/bookshop/live/env; {read}")
     assert json.loads(systemd) == json.loads(shell)
     assert json.loads(shell) == {"HOSTILE": "a b'c\"d#e$f%g\\h`i!j*k?l;m=n&o|p<q>r(s)t{u}v[w]x~y", "TRUTH": "True", "DJANGO_SETTINGS_MODULE": "config.settings"}
-    assert server.inside("stat -c '%U %a' /opt/bookshop/live/env /opt/bookshop/shared/secrets.env") == "bookshop 600\nbookshop 600"
+    assert server.inside("stat -c '%U:%G %a' /opt/bookshop/live/env /etc/quayside/bookshop/secrets.env") == "root:bookshop 640\nroot:root 600"
 
 
 @pytest.mark.proves("2.47", "2.48")

@@ -40,9 +40,16 @@ def test_a_deploy_of_one_leaves_the_other_alone(server):
 
 
 @pytest.mark.parametrize("app", RELEASE)
-@pytest.mark.parametrize("path", ["live/env", "shared/secrets.env", "live/code/manage.py", "live/run", "shared/media", "cache"])
+@pytest.mark.parametrize("path", ["live/env", "live/code/manage.py", "live/bin/web", "live/run", "shared/media", "cache", "ledger.jsonl", "lock"])
 def test_neither_reads_the_others_files(server, app, path):
     assert "ermission denied" in fails(server, OTHER[app], f"ls {RELEASE[app]}/{path}/ || cat {RELEASE[app]}/{path}")
+
+
+@pytest.mark.parametrize("app", RELEASE)
+@pytest.mark.parametrize("who", ["app", "other"])
+def test_nobody_but_root_reads_the_file_of_secrets(server, app, who):
+    user = app if who == "app" else OTHER[app]
+    assert "ermission denied" in fails(server, user, f"cat /etc/quayside/{app}/secrets.env")
 
 
 @pytest.mark.proves("2.57")
@@ -65,7 +72,8 @@ def test_neither_reaches_the_others_database(server, app):
 
 def test_neither_reaches_the_others_redis(server):
     assert "ermission denied" in fails(server, "annex", "redis-cli -s /run/redis-bookshop/redis.sock ping")
-    assert "NOAUTH" in server.inside("runuser -u bookshop -- redis-cli -p 6379 ping")
+    assert "refused" in fails(server, "bookshop", "timeout 10 redis-cli -p 6379 ping")
+    assert "NOAUTH" in server.inside("redis-cli -p 6379 ping")  # it is there
 
 
 @pytest.mark.proves("2.78")

@@ -117,7 +117,7 @@ def test_a_key_is_rotated_on_both_at_once(pair, tmp_path, monkeypatch):
     assert {name: value for name, value in now.items() if not name.startswith("SECRET_KEY")} == {
         name: value for name, value in held.items() if name != "SECRET_KEY"}
     for server in pair:
-        env = server.inside("cat /opt/bookshop/shared/secrets.env")
+        env = server.inside("cat /etc/quayside/bookshop/secrets.env")
         assert f'SECRET_KEY="{now["SECRET_KEY"]}"' in env
         assert held["SECRET_KEY"] in env.partition("SECRET_KEY_FALLBACKS=")[2].splitlines()[0]
     assert live(pair)[0] == live(pair)[1]
