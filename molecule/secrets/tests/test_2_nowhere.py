@@ -110,7 +110,8 @@ def test_what_root_reads_is_where_the_docs_say(server, sentinels):
 @pytest.mark.proves("0.07", "0.25", "3.49")
 def test_the_files_that_hold_them_are_not_for_everybody(server, sentinels):
     app = sentinels["app"]
-    modes = server.inside(f"stat -c '%a %n' /etc/quayside/{app.name}/secrets.env {app.root}/releases/*/compose.yaml {app.root}/secrets.json 2>/dev/null", check=False)
+    paths = f"/etc/quayside/{app.name}/secrets.env {app.root}/releases/*/compose.yaml {app.root}/secrets.json"
+    modes = server.inside(f"stat -c '%a %n' {paths} 2>/dev/null", check=False)
     assert {line.split()[0] for line in modes.splitlines()} == {"600"}
     assert server.inside("getent group docker | cut -d: -f4", check=False) == ""
 
