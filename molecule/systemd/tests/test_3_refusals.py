@@ -78,7 +78,7 @@ def test_no_room_for_a_release(server):
 
 
 def test_a_disk_that_is_full(server):
-    server.inside("mount -t tmpfs -o size=8m tmpfs /opt/bookshop/venvs")
+    server.inside("mount -t tmpfs -o size=8m,mode=711 tmpfs /opt/bookshop/venvs")
     try:
         refused(server.deploy("v2", ok=False), "/opt/bookshop/venvs has 8 MiB free")
     finally:
@@ -134,7 +134,9 @@ def test_what_an_app_prints_steers_neither_the_terminal_nor_a_ci_runner(server):
         assert "\u202e" not in run.out
         assert "##[" not in run.out
         assert [line for line in run.out.splitlines() if line.strip().startswith("::")] == []
-        assert run.out.count("PLAY RECAP") == run.out.count("| PLAY RECAP") + 1
+        # Its name stands in the command, too, which a failure repeats; as a line of its own it is Ansible's alone.
+        assert len([line for line in run.out.splitlines() if line.strip().startswith("PLAY RECAP")]) == 1
+        assert "| PLAY RECAP" in run.out
         assert "\\x1b[2J" in run.out
         assert "{{ lookup(1) }}" in run.out
 
