@@ -99,7 +99,7 @@ def test_log_files_of_an_app_are_rotated_without_losing_a_line(server):
 
 @pytest.mark.proves("2.31")
 def test_the_venvs_are_whole(server):
-    for venv in server.inside("ls -d /var/www/annex/backend/venvs/*").splitlines():
+    for venv in server.inside("ls -d /var/www/annex/backend/venvs/*/").splitlines():
         assert "No broken requirements" in server.inside(f"{venv}/bin/python -m pip check")
 
 
