@@ -163,6 +163,12 @@ def test_limits_are_those_of_the_model_else_those_of_the_host():
     assert (services["bot"]["mem_limit"], services["bot"]["cpus"]) == ("1536m", 1.5)
 
 
+@pytest.mark.proves("2.22")
+def test_a_single_process_goes_before_the_others_when_all_want_the_cpu():
+    services = project(processes=[{"name": "web", "command": "gunicorn x"}, {"name": "bot", "command": "x", "single": True}])["services"]
+    assert [services[name].get("cpu_shares") for name in ("web", "bot")] == [None, 10240]
+
+
 @pytest.mark.parametrize("value", [
     "plain", "", "yes", "NULL", "1.5", "0x1F", "a: b", "a #b", "- x", "'single'", '"double"', "back\\slash", "tab\there", "ünïcode ☃ 🙂", "{a: b}", "[x]",
     "*anchor",

@@ -96,6 +96,13 @@ def test_limits_stand_in_the_unit_only_when_given():
     assert (found["MemoryMax"], found["CPUQuota"]) == (["512M"], ["150%"])
 
 
+@pytest.mark.proves("2.22")
+def test_a_single_process_goes_before_the_others_when_all_want_the_cpu():
+    app = loaded(processes=CELERY)
+    weights = {process["name"]: template(app=app, name=process["name"]).get("CPUWeight") for process in app["processes"]}
+    assert weights == {"web": None, "worker": None, "beat": ["500"]}
+
+
 def test_the_release_is_the_only_thing_that_systemd_fills_in():
     app = loaded(env={"A": "100% %h"}, processes=[*CELERY, {"name": "bot", "command": "x %h %n"}])
     for text in units.files(app).values():
