@@ -32,7 +32,7 @@ def _limits(apps, planned, max_connections):
 
 def _journals(apps, size, days, keep_free):
     return [{"path": f"/etc/systemd/journald@{app['name']}.conf", "content": units.journal_limits(size, days, keep_free)}
-            for app in model.load(apps) if app["runtime"] == "systemd"]
+            for app in model.load(apps)]
 
 
 class FilterModule:

@@ -479,3 +479,10 @@ def test_the_limits_of_a_plan_fit_its_server():
     limits = plan["postgresql"]["limits"]
     assert sum(limits.values()) <= plan["postgresql"]["max_connections"] - sizing.RESERVED_CONNECTIONS
     assert all(limits[name] >= plan["apps"][name]["connections"] for name in limits)
+
+
+def test_the_journal_of_each_app_has_a_limit_on_both_runtimes():
+    apps = [written(name="shop"), written(name="cafe", runtime="compose", domains=["cafe.test"])]
+    files = FilterModule().filters()["journals"](apps, "200M", 30, "1G")
+    assert [file["path"] for file in files] == ["/etc/systemd/journald@shop.conf", "/etc/systemd/journald@cafe.conf"]
+    assert all("SystemMaxUse=200M" in file["content"] for file in files)
