@@ -15,7 +15,7 @@ import os
 import secrets
 import stat
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 TEXT_LIMIT = 16 * 2**20  # bytes; the largest file that a deploy reads is a uv.lock or package list of a few MiB
 LINKS = 40               # as many as the kernel follows in one path (path_resolution(7))
@@ -291,6 +291,29 @@ def link(path: str, target: str) -> None:
             os.unlink(temporary, dir_fd=where)
             raise
         os.fsync(where)
+
+
+def target_of(path: str) -> str:
+    """Return where a link leads, an empty text for what is no link or not there."""
+    try:
+        with parent(path) as (where, name):
+            return os.readlink(name, dir_fd=where)
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.ENOENT, errno.ENOTDIR):
+            return ""
+        raise
+
+
+def relink(path: str, change: Callable[[str], str]) -> list[str]:
+    """Point the links below a folder of root's where ``change`` says, which gets the target of each; return the paths of those that changed.
+
+    Who but root can write to the folder must not be let in meanwhile: see ``seal``.
+    """
+    found = [(name, os.readlink(entry, dir_fd=folder)) for name, folder, entry, have in walk(path) if stat.S_ISLNK(have.st_mode)]
+    changed = [(name, change(target)) for name, target in found if change(target) != target]
+    for name, target in changed:
+        link(f"{path}/{name}", target)
+    return [name for name, _target in changed]
 
 
 def hard_link(source: str, target: str) -> bool:

@@ -164,7 +164,7 @@ class Deploy:
         same = all(before.get(key) == self.record[key] for key in {*found, "identity", "secrets"} - {"repo"})
         # Not part of the identity: releases of before this field sent nobody to HTTPS.
         same = same and bool(before.get("secure")) == self.record["secure"]
-        self.noop = bool(live) and same and before.get("outcome") == releases.GOOD and self.runtime.whole(live)
+        self.noop = bool(live) and same and before.get("outcome") == releases.GOOD and self.runtime.whole(live) and not self.damaged(live)
         if self.noop:
             self.release, self.record = live, before
             if not self.options.get("check"):
@@ -175,6 +175,12 @@ class Deploy:
         self.check_id(live)
         self.runtime.check(self.record)
         self.check_disk()
+
+    def damaged(self, live: str) -> bool:
+        """Return whether the live release would not survive a restart, and say why it is deployed anew."""
+        found = self.runtime.damage(live)
+        self.notes += [f"warning: the live release is damaged: {text}; it is made anew" for text in found]
+        return bool(found)
 
     def check_id(self, live: str) -> None:
         """Raise PhaseError when the new id would not be the newest: ids sort by time."""
@@ -352,6 +358,7 @@ class Deploy:
         runs = self.runtime.with_processes(before.get("processes", self.app["processes"])).whole(live)
         has, wanted = env_file.parse(host.text(self.shelf.path(live, "env"))), model.told(self.app, self.secure(), frozenset(self.options["secrets"]))
         same = before.get("secrets") == self.secrets_print() and all(has.get(name) == value for name, value in wanted.items()) and runs
+        same = same and not (live and self.damaged(live))
         self.noop = not live or same
         if self.noop:
             self.release, self.record = live, before

@@ -29,6 +29,7 @@ CODES = {
     "host.below-recommended": "the host is smaller than recommended",
     "doctor.incomplete": "a check could not be made",
     "release.none": "no release of the app is live",
+    "release.damaged": "something that the live release starts from is gone, or belongs to another release",
     "release.outdated": "the inventory has changed since the deploy",
     "release.unhealthy": "the health path does not answer as it should",
     "settings.unreadable": "Django does not start in the live release",

@@ -296,6 +296,8 @@ def application(app: dict, apps: list[dict]) -> list[dict]:
         found.append(finding("release.outdated", "note", f"app {app['name']}: release {live}",
                              "the inventory says other things than at its deploy, so the live release does not have them yet",
                              "run playbooks/deploy.yml", app["name"]))
+    found += [finding("release.damaged", "error", f"app {app['name']}: release {live}", f"{text}, so its next start fails", "run playbooks/deploy.yml, which "
+                      "makes it anew", app["name"]) for text in RUNTIMES[app["runtime"]](app, shelf).damage(live)]
     seen = ask(app, shelf, live)
     folders = {"static": [app["static"]["root"] if app["static"]["root"].startswith("/") else shelf.path(live, "static")],
                "media": [app["media"]["root"] if app["media"]["root"].startswith("/") else f"{app['shared']}/media"]}

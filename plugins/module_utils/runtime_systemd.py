@@ -95,13 +95,33 @@ class Systemd(Runtime):
 
     def fetch(self, release: str, record: dict) -> None:
         """Write the code of the release, with links where its settings have a folder fixed."""
-        root, code = self.app["root"], self.shelf.path(release, "code")
-        links = [(self.app["static"]["root"], self.shelf.path(release, "static")), (self.app["media"]["root"], f"{root}/shared/media"),
-                 *((kept["path"], f"{root}/shared/{kept['name']}") for kept in self.app["folders"])]
-        links = [(self.in_code(path), target) for path, target in links if path]
+        code = self.shelf.path(release, "code")
+        links = self.links(release)
         if release_tree.export(self.app, self.source, release, record, code, self.neighbours, links, [self.in_code(self.app["manage"])]):
             raise host.PhaseError(f"{record['version']} has no {self.app['manage']} in {self.app['source']['subdir'] or 'its root'}: "
                                   "set source.subdir or manage in the app model")
+
+    def links(self, release: str) -> list[tuple[str, str]]:
+        """Return the links in the code of a release, each with where it leads: the folders that settings have fixed lie elsewhere."""
+        root = self.app["root"]
+        links = [(self.app["static"]["root"], self.shelf.path(release, "static")), (self.app["media"]["root"], f"{root}/shared/media"),
+                 *((kept["path"], f"{root}/shared/{kept['name']}") for kept in self.app["folders"])]
+        return [(self.in_code(path), target) for path, target in links if path]
+
+    def damage(self, release: str) -> list[str]:
+        """Return what a kept release lacks, which its next start would need; empty for a whole one."""
+        venv = self.shelf.record(release).get("venv", "")
+        found = [f"{path} is gone" for path in [processes.code_folder(self.app, release), *[venv] * bool(venv)] if not contained.is_folder(path)]
+        for name, _target in self.links(release):
+            path = self.shelf.path(release, "code", name)
+            target = contained.target_of(path)
+            if self.of_release(target) not in ("", release):
+                found.append(f"{path} leads into another release, {self.of_release(target)}")
+        return found
+
+    def of_release(self, path: str) -> str:
+        """Return the id of the release that an absolute path lies in, an empty text for none."""
+        return path.removeprefix(f"{self.shelf.folder}/").partition("/")[0] if path.startswith(f"{self.shelf.folder}/") else ""
 
     def in_code(self, path: str) -> str:
         """Return a path under the app's root as one under the code of a release."""
@@ -206,6 +226,9 @@ class Systemd(Runtime):
         """Copy a kept release under the new id; files are linked, not written again. Return what the record has to hold."""
         # Sealed, so nobody but root changes what is copied meanwhile.
         host.run(["cp", "-a", "--link", "--", f"{self.shelf.path(target, 'code')}/.", self.shelf.path(release, "code")])
+        # Links that lead into a release, whichever made them, lead into this one: what it was copied from is pruned one day.
+        contained.relink(self.shelf.path(release, "code"), lambda to: self.shelf.path(release, *to.removeprefix(f"{self.shelf.folder}/").split("/")[1:])
+                         if self.of_release(to) else to)
         ports = self.choose_ports(release)
         for name in [f"{folder}/{entry}" for folder in ("bin", "lib") for entry in contained.names(self.shelf.path(target, folder))]:
             text = host.text(self.shelf.path(target, name)).replace(target, release)

@@ -442,6 +442,7 @@ def test_an_address_is_read_through_the_link_and_may_be_missing():
     (down,) = blocks(config, "    location @my-shop-web-down")
     assert "if (!-d /opt/my-shop/live) {" in down
     assert 'return 503 "my-shop: no release is live yet.\\n";' in down
+    assert down.index("open_file_cache off;") < down.index("if (!-d")  # with the cache, a folder that nginx may not read is none
 
 
 @pytest.mark.proves("0.09")

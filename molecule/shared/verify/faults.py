@@ -83,3 +83,15 @@ def test_a_destructive_migration_is_refused_unless_asked_for(server):
     assert "drops the column book.language" in run.out
     assert "allow_hazards=true" in run.out
     assert server.version() == "v4"
+
+
+def test_a_dead_app_is_not_called_one_that_was_never_deployed(server):
+    (unit,) = [unit for unit in server.inside("cat /opt/bookshop/live/units").splitlines() if "web" in unit]
+    server.inside(f"systemctl stop {unit}")
+    try:
+        for _ in range(3):  # what nginx keeps in memory after the first must not change the answer
+            status, _headers, body = server.get("/healthz/")
+            assert (status, body) == (502, b"bookshop: the app does not answer.\n")
+    finally:
+        server.inside(f"systemctl start {unit}")
+    server.until(lambda: server.get("/healthz/")[0] == 200, 30, "the app")
