@@ -177,9 +177,7 @@ def one_off(app: dict, release: str, facts: dict) -> dict:
     """Return the service of commands: it is never started by itself, and may write the release's static files."""
     made = common(app, release, facts, app["images"][0]["name"], writable_static=True)
     made["profiles"] = ["manage"]
-    made["environment"] = {**facts["env"], **facts["secrets"], "HOME": "/tmp", "PROCESS": "manage", "COPY": "1",
-                           # A migration that waits for a lock makes every request behind it wait too: rather fail and leave all serving.
-                           "PGOPTIONS": "-c lock_timeout=10s"}
+    made["environment"] = {**facts["env"], **facts["secrets"], "HOME": "/tmp", "PROCESS": "manage", "COPY": "1"}
     made["networks"] = {"default": {}}
     made["labels"] = {"quayside.app": app["name"], "quayside.process": "manage"}
     made["restart"] = "no"

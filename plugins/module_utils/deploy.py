@@ -207,7 +207,7 @@ class Deploy:
         live = self.shelf.live()
         for release, running in self.runtime.running().items():
             left = [unit for unit, state in running.items() if state in ("active", "activating")]
-            if release != live and left:
+            if release != live and left and not self.runtime.ending(release):
                 self.runtime.stop(release, left, wait=False)
                 self.notes.append(f"{release} was still running, left by a run that died: stopped")
         for release, record in self.shelf.records().items():
@@ -279,11 +279,15 @@ class Deploy:
     def migrate(self, only_check: bool = False) -> None:
         """Run the release's commands in one process: check, the plan and its hazards, then migrate, collectstatic and the others."""
         first_ever = not self.record["from"]
-        wanted = [] if only_check else [c for c in self.app["commands"] if (self.options["first"] or not c["once"]) and (first_ever or not c["first"])]
+        done = {name for record in self.shelf.records().values() for name in record.get("first_done", [])}  # by a deploy that failed in a later phase
+        wanted = [] if only_check else [c for c in self.app["commands"] if (self.options["first"] or not c["once"]) and
+                                        (not c["first"] or (first_ever and c["name"] not in done))]
         if "quiet" in self.phases:
             self.runtime.prepare_control(self.release)  # it imports the app meanwhile, on another core
         if self.app["database"]["engine"] == "sqlite" and not only_check:
             sqlite_copy.as_app(self.on_sqlite, "prepare", model.sqlite_path(self.app))
+        if done and not only_check:
+            self.store(first_done=sorted(done))
         limit = 60 + sum(command["timeout"] for command in wanted)
         process = self.runtime.manage(self.release, "commands", limit)
         try:
@@ -294,6 +298,9 @@ class Deploy:
                 self.copy_sqlite()
             for command in wanted:
                 self.command(process, command, command["name"])
+                if command["first"]:
+                    done.add(command["name"])
+                    self.store(first_done=sorted(done))
         finally:
             process.close()
 
@@ -331,7 +338,8 @@ class Deploy:
         if command["may_fail"] and not answer.get("ended"):
             self.notes.append(f"warning: {name} failed with {answer['status']}: {output.splitlines()[-1] if output else ''}")
             return
-        raise PhaseError(f"manage.py {command['manage']} failed with {answer['status']}", output, phase="check" if name == "check" else "",
+        left = migrations.invalid(answer.get("invalid_indexes", []))
+        raise PhaseError("\n".join([f"manage.py {command['manage']} failed with {answer['status']}", *left]), output, phase="check" if name == "check" else "",
                          look=self.runtime.by_hand(self.release, command["manage"]))
 
     # A kept release again
@@ -516,7 +524,6 @@ class Deploy:
                 raise
         old = self.old()
         if old:
-            old.drained(self.record["from"])
             old.stop(self.record["from"], wait=False)
 
     def prune(self) -> None:
@@ -634,7 +641,6 @@ class Deploy:
         self.runtime.stop(self.release, self.runtime.members(self.release, "singles"))
         if old and self.record.get("started"):
             self.wake(before, self.record.get("quieted") or {})
-        if self.record.get("switched"):
-            self.runtime.drained(self.release)
-        self.runtime.stop(self.release)
+        # What it has begun to answer is answered, for as long as that takes; nobody waits for it here.
+        self.runtime.stop(self.release, wait=not self.record.get("switched"))
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs inside an app's Python, not in Ansible's: tells what the settings of a release are, and which variables they read. It changes nothing.
 
-Usage: ``python - manage.py config.settings '["NAMES", "TO LOOK FOR"]'`` with this file on stdin. One line on stdout begins with MARK, with JSON;
+Usage: ``python - manage.py config.settings '["NAMES", "TO LOOK FOR"]' 'SQL'`` with this file on stdin; the statement
+finds invalid indexes. One line on stdout begins with MARK, with JSON;
 all other output is the project's own. No value of a variable and no secret setting is told.
 """
 from __future__ import annotations
@@ -368,6 +369,8 @@ def database_of():
                 keys = ("max", "reserved", "used", "own", "role_limit", "database_limit")
                 found.update(zip(keys, cursor.fetchone()))
                 found["used"], found["own"] = found["used"] - 1, found["own"] - 1  # without this one
+                cursor.execute(sys.argv[4])
+                found["invalid_indexes"] = [list(row) for row in cursor.fetchall()]
         from django.db.migrations.executor import MigrationExecutor
 
         executor = MigrationExecutor(connection)

@@ -5,6 +5,7 @@ Starting Django costs more than most commands. Usage: ``python django_run.py man
 argument vector of manage.py each, or ``["plan"]``; a blank line or the end of input ends it. After each, one line on stdout that
 begins with MARK, with JSON: {"status": 0, "plan": [...]}. All other output is the commands' own.
 """
+import contextlib
 import json
 import os
 import runpy
@@ -12,6 +13,11 @@ import sys
 import traceback
 
 MARK = "\x1equayside "
+LOCK_TIMEOUT = "10s"
+# What a CREATE INDEX CONCURRENTLY that was cancelled leaves; one that is being built now is as invalid, so those are left out.
+INVALID_INDEXES = """select n.nspname, t.relname, c.relname from pg_index i join pg_class c on c.oid = i.indexrelid join pg_class t on t.oid = i.indrelid
+join pg_namespace n on n.oid = c.relnamespace where not i.indisvalid and not exists (select 1 from pg_locks l where l.relation = c.oid and l.granted
+and l.mode = 'ShareUpdateExclusiveLock') order by 1, 2, 3"""
 
 
 def manage(path, argv):
@@ -80,11 +86,50 @@ def flatten(operations):
             yield operation
 
 
+def limit_locks():
+    """Let no migration wait long for a lock: all requests behind it would wait too, so it rather fails and leaves all serving.
+
+    Said in the transaction, since a pooler such as pgBouncer takes no start-up options and hands sessions on. A migration without a transaction
+    (``atomic = False``) builds an index beside the traffic: it waits as long as it has to, for an attempt that gives up leaves an invalid index.
+    """
+    from django.db.migrations.migration import Migration
+
+    apply = Migration.apply
+
+    def with_limit(self, project_state, schema_editor, *args, **kwargs):
+        connection = schema_editor.connection
+        if connection.vendor == "postgresql" and connection.in_atomic_block and not schema_editor.collect_sql:
+            with connection.cursor() as cursor:
+                cursor.execute("SET LOCAL lock_timeout = '%s'" % LOCK_TIMEOUT)
+        return apply(self, project_state, schema_editor, *args, **kwargs)
+
+    Migration.apply = with_limit
+
+
+def invalid_indexes():
+    """Return the indexes of the default database that PostgreSQL does not use, each as schema, table and name."""
+    from django.db import connections
+
+    connection = connections["default"]
+    try:
+        if connection.vendor != "postgresql":
+            return []
+        with connection.cursor() as cursor:
+            cursor.execute(INVALID_INDEXES)
+            return [list(row) for row in cursor.fetchall()]
+    except Exception:  # nothing is known then, and the failure that this was to explain is told anyway
+        return []
+    finally:
+        connections.close_all()
+
+
 def main():
     # One stream: Docker carries two, and the answer may overtake the error that it is about.
     os.dup2(1, 2)
     path = os.path.abspath(sys.argv[1])
     sys.path.insert(0, os.path.dirname(path))
+    with contextlib.suppress(ImportError):  # without Django the command itself says so
+        limit_locks()
     for line in sys.stdin:
         if not line.strip():
             break
@@ -97,6 +142,8 @@ def main():
                 answer = {"status": 1}
         else:
             answer = {"status": manage(path, argv)}
+            if answer["status"] and argv[:1] == ["migrate"]:
+                answer["invalid_indexes"] = invalid_indexes()
         sys.stderr.flush()
         sys.stdout.write("\n" + MARK + json.dumps(answer) + "\n")
         sys.stdout.flush()

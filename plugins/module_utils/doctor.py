@@ -54,6 +54,7 @@ CODES = {
     "edge.left-out": "the edge leaves out what it cannot build",
     "check": "a finding of manage.py check --deploy, as check.<its id>",
     "migrations.unapplied": "the live release has migrations that are not applied",
+    "database.invalid-index": "an index is left over from a CREATE INDEX CONCURRENTLY that did not end",
     "database.unreachable": "the app does not reach its database",
     "connections.too-few": "a deploy needs more connections than the database gives",
     "connections.nearly-used": "most connections of the database are in use",

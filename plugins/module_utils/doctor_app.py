@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 
+from ansible_collections.quayside.django.plugins.module_utils import migrations
 from ansible_collections.quayside.django.plugins.module_utils.doctor import finding
 from ansible_collections.quayside.django.plugins.module_utils.doctor_inventory import TRUE, missing_hosts, near, trusts, wanted_origins
 
@@ -245,7 +246,11 @@ def database(app: dict, seen: dict) -> list[dict]:
         what, fix = database_reason(error)
         return [of(app, "database.unreachable", "error", "the default database", f"{what}: {error}", fix)]
     todo = known.get("unapplied", [])
-    return [of(app, "migrations.unapplied", "warning", "migrations", f"{len(todo)} are not applied: {', '.join(todo[:5])}{', …' if len(todo) > 5 else ''}",
+    left = [of(app, "database.invalid-index", "warning", f"index {name} of {table}", "a CREATE INDEX CONCURRENTLY that did not end has left it: "
+               "PostgreSQL does not use it, and the migration that makes it fails", f"in the database: {migrations.drop(schema, name)} Then deploy")
+            for schema, table, name in known.get("invalid_indexes", [])]
+    names = f"{', '.join(todo[:5])}{', …' if len(todo) > 5 else ''}"
+    return left + [of(app, "migrations.unapplied", "warning", "migrations", f"{len(todo)} are not applied: {names}",
                "deploy, or run playbooks/manage.yml with -e command=migrate")] if todo else []
 
 

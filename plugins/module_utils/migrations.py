@@ -41,3 +41,27 @@ def hazards(plan: list[dict]) -> list[str]:
 def label(plan: list[dict]) -> list[str]:
     """Return app.name of each migration of a plan."""
     return [f"{migration['app']}.{migration['name']}" for migration in plan]
+
+
+def invalid(indexes: list) -> list[str]:
+    """Return what is to be said of invalid indexes (schema, table, name): what they are, and the statement to type.
+
+    >>> invalid([["public", "books", "by_title"]])[0].partition(": ")[0]
+    'by_title on books is an invalid index'
+    """
+    return [f"{name} on {table} is an invalid index: a CREATE INDEX CONCURRENTLY that did not end has left it, PostgreSQL does not use it, and the migration "
+            f"finds its name taken. Remove it in the database: {drop(schema, name)}" for schema, table, name in indexes]
+
+
+def drop(schema: str, name: str) -> str:
+    """Return the statement that removes an index beside the traffic."""
+    return f"DROP INDEX CONCURRENTLY {quoted(schema)}.{quoted(name)};"
+
+
+def quoted(name: str) -> str:
+    """Return a name as SQL writes it.
+
+    >>> quoted('a"b')
+    '"a""b"'
+    """
+    return '"' + name.replace('"', '""') + '"'

@@ -5,7 +5,7 @@ A runtime runs instances of an app. ``Systemd`` and ``Compose`` have the same ve
 
 on disk    install, outdated, forget, check, fetch, build, copy, settle_secrets, restore_secrets
 commands   one_off, manage, by_hand
-instances  start, members, place, dead, log, stop, replace, drained, running, revive, whole, memory, describe
+instances  start, members, place, dead, log, stop, replace, running, revive, whole, memory, describe
 """
 from __future__ import annotations
 
@@ -151,12 +151,20 @@ class Runtime:
         """Return what a kept release lacks, which its next start would need; empty for a whole one."""
         return [] if contained.is_folder(self.shelf.path(release)) else [f"{self.shelf.path(release)} is gone"]
 
-    def background(self, verb: str, release: str, steps: list[str]) -> None:
-        """Run shell lines that go on without whoever asked for them; their journal is that of a unit."""
+    def background(self, verb: str, release: str, steps: list[str], wait: bool = False, network: str = "") -> None:
+        """Run shell lines that go on without whoever asked for them; their journal is that of a unit. ``wait`` waits for them all the same.
+
+        ``network``: the path of the network namespace that they see.
+        """
         unit = units.helper(self.app, verb, release, str(time.monotonic_ns()))
-        properties = [f"--property={line}" for line in units.messenger(sees_processes=True)]
-        host.run(["systemd-run", "--quiet", "--collect", "--no-block", f"--unit={unit}", "--service-type=oneshot", *properties, "--",
-                  "/bin/sh", "-c", "; ".join(steps)])
+        properties = [f"--property={line}" for line in units.messenger(sees_processes=True, network=network)]
+        host.run(["systemd-run", "--quiet", "--collect", "--wait" if wait else "--no-block", f"--unit={unit}", "--service-type=oneshot", *properties, "--",
+                  "/bin/sh", "-c", "; ".join(steps)], check=not wait, timeout=None if wait else 120)
+
+    def ending(self, release: str) -> bool:
+        """Return whether a release is being stopped in the background: it still answers what has asked it."""
+        pattern = f"{units.helper(self.app, 'stop', release)}-*.service"
+        return bool(host.systemctl("list-units", "--all", "--plain", "--no-legend", "--state=activating,active", "--", pattern, check=False).stdout.strip())
 
     def choose_ports(self, release: str) -> dict:
         """Return a free port of the app's own block for each process of a release that is reached by one; raise PhaseError."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-import time
 
 from ansible_collections.quayside.django.plugins.module_utils import (
     compose_project,
     container_units,
     docker_engine,
     docker_network,
+    drain,
     edges,
     env_file,
     host,
@@ -295,17 +295,21 @@ class Compose(Runtime):
     def stop(self, release: str, wanted: list[str] | None = None, wait: bool = True) -> None:
         """Stop a release's containers, or some of them, and remove them when it is all. They end what they have begun, within their drain."""
         everything = wanted is None
-        wanted = [name for name in (self.members(release) if everything else wanted) if self.known(name)]
-        if not wanted:
+        known = {name: self.known(name) for name in (self.members(release) if everything else wanted)}
+        names = [name for name, found in known.items() if found]
+        if not names:
             return
-        drain = max(process["drain"] for process in self.app["processes"]) + 5
-        steps = [f"docker stop {' '.join(wanted)} >/dev/null"]
-        if everything:
-            steps = [OLD_EDGE, *steps, f"docker rm {' '.join(wanted)} >/dev/null"]
-        if wait:
-            host.run(["/bin/sh", "-c", "; ".join(steps)], check=False, timeout=drain + 60)
-        else:
-            self.background("stop", release, steps)
+        # A server's queue is seen in its own network only, so each has a unit there; what serves nothing is stopped at once.
+        servers = {compose_project.containers(self.app, release, [process])[0]: process for process in self.wanted("servers")}
+        alone = {name: known[name]["State"]["Pid"] for name in names if name in servers and known[name].get("State", {}).get("Pid")}
+        jobs = [([name], pid, [drain.script(servers[name], self.shelf.path(release, "run", f"{servers[name]['name']}.sock"), str(servers[name]["port"]))])
+                for name, pid in alone.items()]
+        others = [name for name in names if name not in alone]
+        jobs += [(others, 0, [])] * bool(others)
+        for mine, pid, before in jobs:
+            steps = [*[OLD_EDGE] * everything, *before, f"docker stop {' '.join(mine)} >/dev/null",
+                     *[f"docker rm {' '.join(mine)} >/dev/null"] * everything]
+            self.background("stop", release, steps, wait=wait, network=f"/proc/{pid}/ns/net" if pid else "")
 
     def restart_singles(self, release: str) -> None:
         """Make the containers of the single processes of a release anew: their files lie elsewhere now."""
@@ -362,15 +366,6 @@ class Compose(Runtime):
                           "health": (state.get("Health") or {}).get("Status", ""), "image": config.get("Image", ""),
                           "since": state.get("StartedAt", "")[:19], "restarts": known.get("RestartCount", 0)})
         return found
-
-    def drained(self, release: str, timeout: float = 5.0) -> None:
-        """Wait until no connection is queued at a release's servers: such a one would be lost when they stop."""
-        pids = [self.known(name).get("State", {}).get("Pid", 0) for name in self.members(release, "servers")]
-        empty, deadline = 0, time.monotonic() + timeout
-        while empty < 2 and time.monotonic() < deadline:
-            lines = [line for pid in pids if pid for line in host.run(["nsenter", "-t", str(pid), "-n", "ss", "-ltH"], check=False).stdout.splitlines()]
-            empty = empty + 1 if all(line.split()[1] == "0" for line in lines) else 0
-            time.sleep(0.05)
 
     def prune(self, records: dict, before: str) -> list[str]:
         """Remove containers and images that no kept release needs; return notes. ``before``: the release that may have to come back."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 
 from ansible_collections.quayside.django.plugins.module_utils import (
     contained,
@@ -322,9 +321,7 @@ class Systemd(Runtime):
 
     def in_venv(self, release: str, venv: str, command: list[str], name: str, timeout: int) -> list[str]:
         """Return the argv of a one-off: its HOME is an empty folder in memory, and until its release is sealed it may write into that."""
-        env = {"PATH": f"{venv}/bin:/usr/local/bin:/usr/bin:/bin", "PYTHONPATH": processes.code_folder(self.app, release), "RELEASE": release, "HOME": "/tmp",
-               # A migration that waits for a lock makes every request behind it wait too: rather fail and leave all serving.
-               "PGOPTIONS": "-c lock_timeout=10s"}
+        env = {"PATH": f"{venv}/bin:/usr/local/bin:/usr/bin:/bin", "PYTHONPATH": processes.code_folder(self.app, release), "RELEASE": release, "HOME": "/tmp"}
         return host.one_off_argv(self.app, units.sandbox(self.app, [self.shelf.path(release)]), command, units.helper(self.app, name, release), timeout,
                                  processes.code_folder(self.app, release), env, self.env_files(release))
 
@@ -374,8 +371,9 @@ class Systemd(Runtime):
         if by_address:
             self.background("stop", release, [OLD_EDGE, f"systemctl stop -- {' '.join(wanted)}"])
         elif wanted:
-            drain = max(process["drain"] for process in self.app["processes"]) + 30
-            host.systemctl("stop", *([] if wait else ["--no-block"]), "--", *wanted, check=False, timeout=drain)
+            # Twice: a server first answers what waits, then ends what it has taken.
+            seconds = 2 * max(process["drain"] for process in self.app["processes"]) + 30
+            host.systemctl("stop", *([] if wait else ["--no-block"]), "--", *wanted, check=False, timeout=seconds)
             host.systemctl("reset-failed", "--", *wanted, check=False)
 
     def restart_singles(self, release: str) -> None:
@@ -412,15 +410,6 @@ class Systemd(Runtime):
                 host.remove(f"{self.app['root']}/venvs/{name}")
         self.forget([dict(self.app, processes=record["processes"]) for record in records.values() if record.get("processes")])
         return []
-
-    def drained(self, release: str, timeout: float = 5.0) -> None:
-        """Wait until no connection is queued at a release's sockets: such a one would be lost when its server stops."""
-        empty, deadline = 0, time.monotonic() + timeout
-        folder = self.shelf.path(release, "run") + "/"
-        while empty < 2 and time.monotonic() < deadline:
-            lines = [line.split() for line in host.run(["ss", "-xlH"], check=False).stdout.splitlines() if folder in line]
-            empty = empty + 1 if all(words[2] == "0" for words in lines) else 0
-            time.sleep(0.05)
 
     def running(self) -> dict:
         """Return release -> units of it that run, start or stop on this host."""

@@ -9,7 +9,7 @@ import os
 import re
 import shlex
 
-from ansible_collections.quayside.django.plugins.module_utils import model, outbound, processes
+from ansible_collections.quayside.django.plugins.module_utils import drain, model, outbound, processes
 
 
 def mark(app: dict) -> str:
@@ -56,10 +56,16 @@ MESSENGER = [
 COMPILES = {"node", "npm", "npx", "pnpm", "yarn", "bun", "deno", "java", "pypy", "pypy3", "luajit"}
 
 
-def messenger(writable: str = "", sees_processes: bool = False) -> list[str]:
-    """Return the directives of the sandbox of a unit that only sends messages, with a folder that may be written to."""
-    hiding = ("ProtectProc", "ProcSubset") if sees_processes else ()
-    return [f"{name}={value}" for name, value in MESSENGER if name not in hiding] + ([f"ReadWritePaths={writable}"] if writable else [])
+def messenger(writable: str = "", sees_processes: bool = False, network: str = "") -> list[str]:
+    """Return the directives of the sandbox of a unit that only sends messages, with a folder that may be written to.
+
+    ``network``: the path of a network namespace whose sockets it sees, in the place of an empty one.
+    """
+    left_out = {"ProtectProc", "ProcSubset"} if sees_processes else set()
+    left_out |= {"PrivateNetwork", "RestrictAddressFamilies"} if network else set()
+    found = [f"{name}={value}" for name, value in MESSENGER if name not in left_out]
+    found += [f"NetworkNamespacePath={network}", "RestrictAddressFamilies=AF_UNIX AF_NETLINK"] if network else []
+    return found + ([f"ReadWritePaths={writable}"] if writable else [])
 
 
 def sandbox(app: dict, writable: list[str], command: str = "") -> list[str]:
@@ -111,7 +117,7 @@ def template(app: dict, process: dict, copy: int) -> str:
         f"Type={'notify' if notify else 'exec'}",
         f"User={app['user']}", f"Group={app['user']}", "UMask=0027", f"WorkingDirectory={code}",
         f"EnvironmentFile={release}/env", f"EnvironmentFile={model.secrets_file(app)}",
-        f"ExecStart={release}/bin/{process['name']} {copy}",
+        f"ExecStart={release}/bin/{process['name']} {copy}", *drain.before_stop(process, release),
         # mixed: only the main process is told to stop, so that celery's children finish their tasks.
         "KillMode=mixed", f"TimeoutStopSec={process['drain'] + 5}", "Restart=always", "RestartSec=1",
         f"SyslogIdentifier={app['name']}-{process['name']}", f"Slice={slice_name(app)}", *limits, *journal(app),

@@ -108,3 +108,47 @@ def test_a_new_not_null_column_is_told_from_others(kind, field, before, required
 def test_only_what_happens_in_the_database_counts():
     split = type("SeparateDatabaseAndState", (), {"database_operations": ["in the database"], "state_operations": ["in the state"]})()
     assert list(django_run.flatten(["before", split])) == ["before", "in the database"]
+
+
+def made_migrations(monkeypatch, vendor="postgresql", in_atomic_block=True, collect_sql=False):
+    """Return what a stand-in for Django's Migration does once locks are limited: its calls, in their order."""
+    calls = []
+
+    class Cursor:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_error):
+            return None
+
+        def execute(self, statement):
+            calls.append(statement)
+
+    class Migration:
+        def apply(self, project_state, schema_editor, collect_sql=False):
+            calls.append("apply")
+            return project_state
+
+    names = ["django", "django.db", "django.db.migrations", "django.db.migrations.migration"]
+    for name in names:
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    sys.modules[names[-1]].Migration = Migration
+    django_run.limit_locks()
+    connection = types.SimpleNamespace(vendor=vendor, in_atomic_block=in_atomic_block, cursor=Cursor)
+    assert Migration().apply("state", types.SimpleNamespace(connection=connection, collect_sql=collect_sql)) == "state"
+    return calls
+
+
+@pytest.mark.parametrize(("fields", "calls"), [
+    ({}, ["SET LOCAL lock_timeout = '10s'", "apply"]),
+    ({"in_atomic_block": False}, ["apply"]),  # an index beside the traffic waits as long as it has to
+    ({"vendor": "sqlite"}, ["apply"]), ({"vendor": "mysql"}, ["apply"]), ({"collect_sql": True}, ["apply"]),
+])
+def test_a_migration_waits_for_no_lock_for_long_unless_it_has_no_transaction(monkeypatch, fields, calls):
+    assert made_migrations(monkeypatch, **fields) == calls
+
+
+def test_an_invalid_index_is_named_with_the_statement_that_removes_it():
+    (text,) = migrations.invalid([["public", "books_book", 'by "title"']])
+    assert 'by "title" on books_book is an invalid index' in text
+    assert text.endswith('DROP INDEX CONCURRENTLY "public"."by ""title""";')
