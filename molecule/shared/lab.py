@@ -115,12 +115,17 @@ class Server:
         question = f"docker inspect --format '{{{{.State.Status}}}}' {unit}" if self.containers else f"systemctl is-active {unit}"
         return self.inside(question, check=False) in ("running", "active")
 
-    def changes(self, process: str, since: float) -> list[str]:
-        """Return `start` and `end` for each time that a process of the bookshop began and ended, in their order."""
+    def watch(self, process: str) -> None:
+        """Begin to note when containers of a process begin and end, for ``changes``: Docker itself remembers 256 events, and health checks are events."""
         if self.containers:
-            lines = self.inside(f"docker events --since {since:.0f} --until $(date +%s) --filter label=quayside.app=bookshop "
-                                f"--filter label=quayside.process={process} --filter event=start --filter event=die --format '{{{{.Action}}}}'")
-            return ["start" if line == "start" else "end" for line in lines.splitlines()]
+            self.inside(f"systemctl stop watch-{process} 2>/dev/null; rm -f /run/watch-{process}; systemd-run --quiet --collect --unit=watch-{process} "
+                        f"--property=StandardOutput=file:/run/watch-{process} docker events --filter label=quayside.app=bookshop "
+                        f"--filter label=quayside.process={process} --filter event=start --filter event=die --format '{{{{.Action}}}}'")
+
+    def changes(self, process: str, since: float) -> list[str]:
+        """Return `start` and `end` for each time that a process of the bookshop began and ended, in their order; of containers since ``watch``."""
+        if self.containers:
+            return ["start" if line == "start" else "end" for line in self.inside(f"cat /run/watch-{process}").splitlines()]
         lines = self.inside(f"journalctl --namespace='*' -u 'bookshop-{process}@*' --since @{since:.0f} --no-pager | grep -E 'Started|Deactivated' || true")
         return ["start" if "Started " in line else "end" for line in lines.splitlines()]
 

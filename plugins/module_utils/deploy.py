@@ -57,7 +57,7 @@ class Deploy:
 
     ``options``: run, who (names of the run), stamp (YYYYMMDDHHMMSS), version (what to deploy), release (id, once it is known),
     target and target_version (what a rollback brings back), first (this host runs what runs once), hazards (run migrations that the
-    live release cannot live with), secrets (name -> text), changed_env (refresh a release whose code is the same).
+    live release cannot live with), rebuild (build its dependencies anew), secrets (name -> text), changed_env (refresh a release whose code is the same).
     """
 
     def __init__(self, app: dict, options: dict):
@@ -152,18 +152,21 @@ class Deploy:
     def resolve(self) -> None:
         """Find the commit, refuse what cannot work, and see whether there is anything to do."""
         self.lend_source_key()
-        version = self.options["version"]
+        version, live = self.options["version"], self.shelf.live()
+        before = self.shelf.record(live)
+        # What was built anew once is the base of all after it, or the next release would take the dependencies of before.
+        self.runtime.fresh = bool(self.options.get("rebuild"))
+        self.runtime.rebuilt = self.options["stamp"] if self.runtime.fresh else before.get("rebuilt", "")
         found = {"version": version, **self.runtime.resolve(version)}
         self.clear_leftovers()
-        live = self.shelf.live()
-        before = self.shelf.record(live)
-        self.record = {**found, "ref": version, "from": live,
+        self.record = {**found, "ref": version, "from": live, "rebuilt": self.runtime.rebuilt,
                        "identity": releases.fingerprint(model.identity(self.app)), "secrets": self.secrets_print(),
                        "secure": self.secure(), "processes": self.app["processes"], "runtime": self.app["runtime"], "run": self.options["run"],
                        "who": self.options["who"], "began": time.time()}
         same = all(before.get(key) == self.record[key] for key in {*found, "identity", "secrets"} - {"repo"})
         # Not part of the identity: releases of before this field sent nobody to HTTPS.
         same = same and bool(before.get("secure")) == self.record["secure"]
+        same = same and not self.options.get("rebuild")
         self.noop = bool(live) and same and before.get("outcome") == releases.GOOD and self.runtime.whole(live) and not self.damaged(live)
         if self.noop:
             self.release, self.record = live, before

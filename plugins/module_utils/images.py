@@ -23,10 +23,12 @@ BUILD_SECONDS = 3600
 
 
 class Images:
-    """The images of one app. ``secrets`` are its secret variables, of which a build may name some."""
+    """The images of one app. ``secrets`` are its secret variables, of which a build may name some; ``rebuilt`` says when its dependencies were last taken
+    anew because somebody asked for it, empty for never, and ``fresh`` whether that is now."""
 
-    def __init__(self, app: dict, secrets: dict, registry_password: str = ""):
+    def __init__(self, app: dict, secrets: dict, registry_password: str = "", rebuilt: str = "", fresh: bool = False):
         self.app, self.secrets, self.password = app, secrets, registry_password
+        self.rebuilt, self.fresh = rebuilt, fresh
         self.engine = Engine(timeout=1800)
         self.builder = ""  # the socket of the app's builder, while it runs
 
@@ -104,7 +106,7 @@ class Images:
 
     def to_build(self, image: dict, sha: str) -> dict:
         """Return the name that an image will have when it is built from a source: another one for other arguments."""
-        inputs = releases.fingerprint([sha, image["context"], image["dockerfile"], image["target"], image["args"]])
+        inputs = releases.fingerprint([sha, image["context"], image["dockerfile"], image["target"], image["args"], *[self.rebuilt] * bool(self.rebuilt)])
         tag = f"{sha[:12]}-{inputs[:6]}"
         return {"ref": f"{image['repository']}:{tag}", "tag": tag, "inputs": inputs}
 
@@ -180,6 +182,7 @@ class Images:
         argv = ["docker", "buildx", "build", "--load", "--progress=plain", "--tag", one["ref"], "--file", dockerfile]
         argv += [word for key, value in labels.items() for word in ("--label", f"{key}={value}")]
         argv += ["--target", image["target"]] if image["target"] else []
+        argv += ["--no-cache"] * self.fresh
         # Values travel in the environment: an argument is seen by every user of the host.
         arguments = {key: str(value) for key, value in image["args"].items()}
         argv += [word for key in arguments for word in ("--build-arg", key)]

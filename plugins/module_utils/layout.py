@@ -10,7 +10,7 @@ import os
 import stat
 from collections.abc import Callable
 
-from ansible_collections.quayside.django.plugins.module_utils import contained, env_file, model, releases
+from ansible_collections.quayside.django.plugins.module_utils import contained, env_file, local_packages, model, releases
 
 Folder = tuple[int, int, int]  # mode, uid, gid
 VENV_MARK = ".complete"  # what version 0.1.0 wrote into a venv, where the app could write it as well
@@ -33,6 +33,7 @@ def folders(app: dict, uid: int, gid: int) -> dict[str, Folder]:
     }
     if app["runtime"] == "systemd":
         found[f"{root}/venvs"] = (0o711, 0, 0)
+        found[local_packages.place(app)] = (0o711, 0, 0)  # always empty: what runs has the code of its release there
     return found
 
 

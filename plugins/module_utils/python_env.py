@@ -135,9 +135,13 @@ def locked(python: dict, names) -> bool:
     return python["installer"] == "uv" and "uv.lock" in names and not python["requirements"]
 
 
-def key(python: dict, version: str, files: dict) -> str:
-    """Return the name of the venv: a hash of the interpreter, the installer's options and the files it is built from."""
-    parts = {"python": version, "model": {name: python[name] for name in sorted(python) if name != "env"}, "files": everything(python, files)}
+def key(python: dict, version: str, files: dict, **others) -> str:
+    """Return the name of the venv: a hash of the interpreter, the installer's options and variables, the files it is built from, and what else it depends on.
+
+    ``others``: values that count when they are not empty, such as what it takes from the app's source.
+    """
+    parts = {"python": version, "model": {name: python[name] for name in sorted(python) if name != "env" or python[name]}, "files": everything(python, files),
+             **{name: value for name, value in others.items() if value}}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -165,7 +169,7 @@ def build_commands(python: dict, venv: str, files: dict) -> tuple[list[list[str]
     if locked(python, files):
         extras = [word for name in python["extras"] for word in ("--extra", name)] + \
                  [word for name in python["groups"] for word in ("--group", name)]
-        commands = [[UV, "sync", "--frozen", "--no-install-project", "--no-default-groups", "--compile-bytecode", *extras, *kept]]
+        commands = [[UV, "sync", "--frozen", "--no-default-groups", "--compile-bytecode", *extras, *kept]]
         wanted = python["packages"]
     else:
         commands = [[UV, "venv", "--quiet", "--python", python["interpreter"], venv]]

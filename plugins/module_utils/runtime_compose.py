@@ -46,7 +46,7 @@ class Compose(Runtime):
 
     @property
     def images(self) -> Images:
-        return Images(self.app, self.secrets, self.registry_password)
+        return Images(self.app, self.secrets, self.registry_password, self.rebuilt, self.fresh)
 
     # What is on disk
 

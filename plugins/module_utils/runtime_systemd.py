@@ -8,6 +8,7 @@ from ansible_collections.quayside.django.plugins.module_utils import (
     contained,
     env_file,
     host,
+    local_packages,
     model,
     processes,
     python_env,
@@ -159,10 +160,19 @@ class Systemd(Runtime):
                                   "name its requirements files in python.requirements")
         return found
 
+    def venv_key(self, release: str, record: dict, files: dict) -> str:
+        """Return the name of the venv of a release: another one for each that is not built from the same."""
+        code = self.shelf.path(release, "code")
+        own = {path: local_packages.digest(f"{code}/{self.in_code(path)}", editable)
+               for path, editable in local_packages.named(files, self.app["python"]["packages"]).items()}
+        return python_env.key(self.app["python"], record["python"], files, own=own, rebuilt=record.get("rebuilt", ""))
+
     def build(self, release: str, record: dict) -> tuple[dict, list[str]]:
         """Build what the release runs from; return what its record has to hold, and notes."""
-        files, notes = self.python_files(release, record), []
-        venv = f"{self.app['root']}/venvs/{python_env.key(self.app['python'], record['python'], files)}"
+        files = self.python_files(release, record)
+        notes = [f"warning: {url} is taken as it was when the venv was built: -e rebuild=true takes what it is now"
+                 for url in local_packages.moving(files, self.app["python"]["packages"])]
+        venv = f"{self.app['root']}/venvs/{self.venv_key(release, record, files)}"
         if self.build_venv(release, venv, files):
             notes.append("dependencies changed: a new venv was built")
         self.build_others(release)
@@ -176,7 +186,7 @@ class Systemd(Runtime):
     def rehearse_build(self, release: str, record: dict, real: Runtime) -> tuple[dict, list[str]]:
         """Build like ``real``, whose venvs may serve, without touching a unit; return what ``build`` returns."""
         files = self.python_files(release, record)
-        key = python_env.key(self.app["python"], record["python"], files)
+        key = self.venv_key(release, record, files)
         venv = f"{real.app['root']}/venvs/{key}"
         there = contained.is_file(f"{venv}.complete")
         if not there:
@@ -281,11 +291,13 @@ class Systemd(Runtime):
         uid, gid = host.ids(self.app["user"])
         contained.folder(venv, 0o750, uid, gid)
         commands, env = python_env.build_commands(self.app["python"], venv, files)
-        code, folder = self.shelf.path(release, "code"), processes.code_folder(self.app, release)
+        place = local_packages.place(self.app)
+        folder = "/".join(part for part in (place, self.app["source"]["subdir"]) if part)
         try:
             for number, command in enumerate(commands):
                 shown = f"`{' '.join(os.path.basename(word) for word in command[:3])}`"
-                self.build_command(release, f"venv-{number}", command, shown, env, [code, venv], folder, 1800)
+                # An editable package points to where it was built: there each process finds the code of its own release.
+                self.build_command(release, f"venv-{number}", command, shown, env, [f"{self.shelf.path(release, 'code')}:{place}", venv], folder, 1800)
             contained.seal(venv, {uid}, gid)
         except BaseException:
             contained.remove(venv)
@@ -322,7 +334,8 @@ class Systemd(Runtime):
     def in_venv(self, release: str, venv: str, command: list[str], name: str, timeout: int) -> list[str]:
         """Return the argv of a one-off: its HOME is an empty folder in memory, and until its release is sealed it may write into that."""
         env = {"PATH": f"{venv}/bin:/usr/local/bin:/usr/bin:/bin", "PYTHONPATH": processes.code_folder(self.app, release), "RELEASE": release, "HOME": "/tmp"}
-        return host.one_off_argv(self.app, units.sandbox(self.app, [self.shelf.path(release)]), command, units.helper(self.app, name, release), timeout,
+        properties = [local_packages.bound(self.app, self.shelf.path(release, "code")), *units.sandbox(self.app, [self.shelf.path(release)])]
+        return host.one_off_argv(self.app, properties, command, units.helper(self.app, name, release), timeout,
                                  processes.code_folder(self.app, release), env, self.env_files(release))
 
     def env_files(self, release: str) -> list[str]:

@@ -72,7 +72,8 @@ def real_root(app: dict) -> str:
 
 
 def build(app: dict, writable: list[str], neighbours: list[dict]) -> tuple:
-    """Return the directives of the sandbox of a build. ``writable``: folders; all else below the app's root is not there.
+    """Return the directives of the sandbox of a build. ``writable``: folders, each as ``path`` or ``path:where it is seen``; all else below the app's
+    root is not there.
 
     ``neighbours``: the apps of the host, whose roots are closed.
     """
@@ -80,7 +81,8 @@ def build(app: dict, writable: list[str], neighbours: list[dict]) -> tuple:
     lines = [f"{name}={BUILDS_CHANGE.get(value, value)}" for name, value in units.SANDBOX if name not in relax]
     others = sorted({other["root"] for other in neighbours} - {app["root"], real_root(app)})
     closed = ["/etc/quayside", "/var/cache/quayside", RUNTIME, "/run/postgresql", f"/run/redis-{app['name']}", "/run/docker.sock", *others]
-    return (*lines, f"TemporaryFileSystem={real_root(app)}:ro", *(f"BindPaths={path}" for path in writable), f"ReadWritePaths={' '.join(writable)}",
+    seen = [path.rpartition(":")[2] for path in writable]
+    return (*lines, f"TemporaryFileSystem={real_root(app)}:ro", *(f"BindPaths={path}" for path in writable), f"ReadWritePaths={' '.join(seen)}",
             "InaccessiblePaths=" + " ".join(f"-{path}" for path in closed), *POLITE)
 
 

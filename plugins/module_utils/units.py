@@ -9,7 +9,7 @@ import os
 import re
 import shlex
 
-from ansible_collections.quayside.django.plugins.module_utils import drain, model, outbound, processes
+from ansible_collections.quayside.django.plugins.module_utils import drain, local_packages, model, outbound, processes
 
 
 def mark(app: dict) -> str:
@@ -121,6 +121,7 @@ def template(app: dict, process: dict, copy: int) -> str:
         # mixed: only the main process is told to stop, so that celery's children finish their tasks.
         "KillMode=mixed", f"TimeoutStopSec={process['drain'] + 5}", "Restart=always", "RestartSec=1",
         f"SyslogIdentifier={app['name']}-{process['name']}", f"Slice={slice_name(app)}", *limits, *journal(app),
+        local_packages.bound(app, f"{release}/code"),
         *sandbox(app, [f"{release}/run"], process["command"]),
     ]
     return "\n".join([

@@ -69,6 +69,12 @@ options:
     description: Run migrations that the live release cannot live with.
     type: bool
     default: false
+  rebuild:
+    description: >-
+      Build the dependencies anew, also where nothing that they are built from has changed, such as a requirement that names a branch. Images are
+      built without Docker's cache.
+    type: bool
+    default: false
   secrets:
     description: The app's secret variables, as the filter P(quayside.django.app_secrets#filter) returns them.
     type: dict
@@ -204,6 +210,7 @@ def main() -> None:
             "refresh": {"type": "bool", "default": False},
             "first": {"type": "bool", "default": True},
             "allow_hazards": {"type": "bool", "default": False},
+            "rebuild": {"type": "bool", "default": False},
             "secrets": {"type": "dict", "default": {}, "no_log": True},
             "source_key": {"type": "str", "default": "", "no_log": True},
             "apps": {"type": "list", "elements": "dict", "default": []},

@@ -70,13 +70,10 @@ def test_the_key_is_the_same_for_the_same_inputs():
     assert key() == key(files=dict(reversed(LOCKED.items()))) == key(files={**LOCKED, "requirements.txt": "not used", "README": "x"})
 
 
-def test_variables_of_the_build_are_not_in_the_key():
-    assert key(env={"CFLAGS": "-O2"}) == key()
-
-
 @pytest.mark.parametrize("other", [
     {"version": "3.11.3"}, {"files": {**LOCKED, "uv.lock": "changed"}}, {"files": {**LOCKED, "pyproject.toml": "changed"}}, {"installer": "pip"},
     {"interpreter": "/usr/bin/python3.12"}, {"extras": ["s3"]}, {"groups": ["production"]}, {"packages": ["gevent"]}, {"options": ["--no-binary x"]},
+    {"env": {"CFLAGS": "-O2"}},
     {"requirements": ["requirements.txt"], "files": {"requirements.txt": "x"}},
 ])
 def test_another_input_is_another_key(other):
@@ -98,7 +95,7 @@ def commands(files, **fields):
 
 
 UV_VENV = [UV, "venv", "--quiet", "--python", "/usr/bin/python3", "/v"]
-UV_SYNC = [UV, "sync", "--frozen", "--no-install-project", "--no-default-groups", "--compile-bytecode"]
+UV_SYNC = [UV, "sync", "--frozen", "--no-default-groups", "--compile-bytecode"]
 UV_PIP = [UV, "pip", "install", "--quiet", "--compile-bytecode", "--python", "/v/bin/python"]
 
 
