@@ -9,7 +9,7 @@ import json
 import re
 import shlex
 
-from ansible_collections.quayside.django.plugins.module_utils import env_file, processes
+from ansible_collections.quayside.django.plugins.module_utils import env_file, processes, shell_line
 
 HELPERS = "/quayside"  # where our programs are mounted in a container
 NEEDS_SHELL = re.compile(r"[|&;<>()$`*?\[\]#~]|^\w+=")
@@ -81,8 +81,9 @@ def command(app: dict, process: dict, release: str, workers: int, copy: int) -> 
         line = re.sub(r"\$(\{" + name + r"\}|" + name + r"(?![A-Za-z0-9_]))", lambda _found, value=value: value, line)
     if process["single"]:
         lock = shlex.quote(processes.single_lock(app, process))
-        return ["/bin/sh", "-c", f"flock --version 2>/dev/null | grep -q util-linux && exec flock --no-fork --timeout 30 {lock} {line}; exec {line}"]
-    return ["/bin/sh", "-c", f"exec {line}"] if NEEDS_SHELL.search(line) else shlex.split(line)
+        with_lock, without = shell_line.exec_line(line, f"flock --no-fork --timeout 30 {lock}"), shell_line.exec_line(line)
+        return ["/bin/sh", "-c", f"if flock --version 2>/dev/null | grep -q util-linux; then {with_lock}; else {without}; fi"]
+    return ["/bin/sh", "-c", shell_line.exec_line(line)] if NEEDS_SHELL.search(line) else shlex.split(line)
 
 
 def variables(app: dict, process: dict, release: str, copy: int) -> dict:

@@ -479,6 +479,9 @@ class Deploy:
 
     def switch(self) -> None:
         """Point the edge at the new instance, in one atomic step."""
+        workers = [] if self.record.get("of") else self.runtime.members(self.release, "workers")
+        if workers:  # what ends at once must not become live; those of a kept release start after the switch
+            self.runtime.dead(workers, self.record["started"])
         self.store(switched=time.time())
         self.edge.switch(self.app, self.shelf, self.release)
 

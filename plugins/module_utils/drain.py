@@ -7,7 +7,7 @@ that; of others nothing is cut off while a connection is open.
 """
 from __future__ import annotations
 
-import shlex
+from ansible_collections.quayside.django.plugins.module_utils import shell_line
 
 # They answer what they have taken before they end, within the time that their flags give: documentation of each, and molecule/servers.
 GRACEFUL = {"gunicorn", "uvicorn", "hypercorn", "granian"}
@@ -22,7 +22,7 @@ def script(process: dict, socket: str, port: str) -> str:
     :param socket: path of its Unix socket; what systemd puts in may stand in it
     :param port: the number of its port, or a shell expression that prints it; used when it has no socket
     """
-    words = shlex.split(process["command"])
+    words = shell_line.words(process["command"])
     graceful = bool(words) and words[0].rsplit("/", 1)[-1] in GRACEFUL
     open_too = "" if graceful else ' || $%d == "ESTAB"'
     if process["socket"]:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from urllib.parse import quote
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible_collections.quayside.django.plugins.module_utils import env_file, fields, outbound, processes, python_env, request_paths
+from ansible_collections.quayside.django.plugins.module_utils import env_file, fields, outbound, processes, python_env, request_paths, shell_line
 
 EDGE_GROUP = 33  # www-data, the same number on every Debian and Ubuntu
 SECRET_LENGTH = 8
@@ -686,11 +686,14 @@ def inspect_processes(app: dict) -> list[str]:
             found.append(f"{label}: workers is a number or auto, not {process['workers']!r}")
         if process["count"] < 1 or (process["count"] > 1 and (process["single"] or process["serves"])):
             found.append(f"{label}: count is for processes that serve no HTTP and are not single; for more of this one raise workers")
+        wrong = shell_line.refusal(process["command"])
+        if wrong:
+            found.append(f"{label}: {wrong}")
         if process["kind"] in ("worker", "beat") and not processes.celery_app(process["command"]):
             found.append(f"{label}: celery needs to know the app: celery -A <package> {process['kind']}")
         if process["kind"] == "worker" and {"-B", "--beat"} & set(process["command"].split()):
             found.append(f"{label}: a worker with --beat would run beat twice during a deploy: give beat a process of its own")
-        if process["kind"] == "worker" and processes.given(shlex.split(process["command"]), ("-n", "--hostname")):
+        if process["kind"] == "worker" and processes.given(shell_line.words(process["command"]), ("-n", "--hostname")):
             found.append(f"{label}: its node name is how a deploy finds the worker: leave out -n and --hostname")
         if app["runtime"] == "compose" and process["name"] in ("db", "redis"):
             found.append(f"{label}: db and redis are the names of the app's own services: take another one")

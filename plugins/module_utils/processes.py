@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from ansible_collections.quayside.django.plugins.module_utils import env_file
+from ansible_collections.quayside.django.plugins.module_utils import env_file, shell_line
 
 # First word of a command -> how it is told where to listen: the flags that say so, for a socket, and for a port.
 LISTEN = {
@@ -28,7 +28,7 @@ HTTP_SERVERS = {
 
 def kind(command: str) -> str:
     """Return ``http``, ``worker`` (celery worker), ``beat`` (celery beat) or ``other`` for a command line."""
-    words = shlex.split(command)
+    words = shell_line.words(command)
     first = words[0].rsplit("/", 1)[-1] if words else ""
     if first in HTTP_SERVERS:
         return "http"
@@ -62,7 +62,7 @@ def full_command(app: dict, process: dict, workers: int) -> str:
     ``workers`` is the number for ``workers: auto``, which only the host knows.
     """
     command = process["command"].strip()
-    words = shlex.split(command)
+    words = shell_line.words(command)
     what = kind(command)
     added = []
     if what == "http":
@@ -114,9 +114,7 @@ def script(app: dict, process: dict, release: str, venv: str, workers: int) -> s
     if process["tcp"]:
         lines.append(f'PORT="$(cat {shlex.quote(f"{folder}/ports/{name}")})" && export PORT')
     run = full_command(app, process, workers)
-    if process["single"]:
-        run = f"flock --no-fork --timeout 30 {shlex.quote(single_lock(app, process))} {run}"
-    lines.append(f"exec {run}")
+    lines.append(shell_line.exec_line(run, f"flock --no-fork --timeout 30 {shlex.quote(single_lock(app, process))}" if process["single"] else ""))
     return "\n".join(lines) + "\n"
 
 

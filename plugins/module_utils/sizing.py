@@ -8,9 +8,8 @@ from __future__ import annotations
 import functools
 import math
 import re
-import shlex
 
-from ansible_collections.quayside.django.plugins.module_utils import processes
+from ansible_collections.quayside.django.plugins.module_utils import processes, shell_line
 
 # MemTotal is a few per cent below what was bought and moves with each kernel. In steps this wide, a kernel update changes no
 # setting, and so restarts no database.
@@ -151,7 +150,7 @@ def profile(host):
 
 @functools.lru_cache(maxsize=1024)
 def _words(command):
-    return tuple(shlex.split(command))
+    return tuple(shell_line.words(command))
 
 
 def _flag(process, *flags):

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 
-from ansible_collections.quayside.django.plugins.module_utils import drain, local_packages, model, outbound, processes
+from ansible_collections.quayside.django.plugins.module_utils import drain, local_packages, model, outbound, processes, shell_line
 
 
 def mark(app: dict) -> str:
@@ -73,7 +72,7 @@ def sandbox(app: dict, writable: list[str], command: str = "") -> list[str]:
     if not app["sandbox"]["enabled"]:
         return []
     relax = set(app["sandbox"]["relax"])
-    if command and shlex.split(command)[0].rsplit("/", 1)[-1] in COMPILES:
+    if command and shell_line.words(command)[0].rsplit("/", 1)[-1] in COMPILES:
         relax.add("MemoryDenyWriteExecute")
     lines = [f"{name}={value}" for name, value in SANDBOX if name not in relax] + outbound_directives(app)
     # shared/ is root's: what can be written there are the leaves. In check mode nothing may change, but SQLite writes beside its file to read it.
@@ -110,7 +109,7 @@ def template(app: dict, process: dict, copy: int) -> str:
     root = app["root"]
     release = f"{root}/releases/%i"
     code = "/".join(part for part in (release, "code", app["source"]["subdir"]) if part)
-    notify = process["kind"] == "http" and process["command"].split()[0].rsplit("/", 1)[-1] == "gunicorn"
+    notify = process["kind"] == "http" and shell_line.words(process["command"])[0].rsplit("/", 1)[-1] == "gunicorn"
     limits = ([f"MemoryMax={process['memory']}"] if process["memory"] else []) + ([f"CPUQuota={process['cpu']}"] if process["cpu"] else [])
     limits += [f"CPUWeight={SINGLE_WEIGHT}"] if process["single"] else []
     service = [

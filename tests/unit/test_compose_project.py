@@ -97,7 +97,7 @@ def test_a_process_that_takes_no_requests_has_no_health_check():
     ({"command": "gunicorn pos.wsgi -w 4"}, ["gunicorn", "pos.wsgi", "-w", "4", "--bind", "0.0.0.0:8000"]),
     ({"command": "uvicorn pos.asgi", "port": 9000}, ["uvicorn", "pos.asgi", "--host", "0.0.0.0", "--port", "9000"]),
     ({"command": "node server.js --port $PORT --name ${RELEASE}x"}, ["node", "server.js", "--port", "8000", "--name", f"{RELEASE}x"]),
-    ({"command": "a && b $PORTS"}, ["/bin/sh", "-c", "exec a && b $PORTS"]),
+    ({"command": "a && b $PORTS"}, ["/bin/sh", "-c", "a && exec b $PORTS"]),
 ])
 def test_a_command_is_a_list_unless_it_needs_a_shell(process, command):
     made = project(processes=[{"name": "web", **process}])["services"]["web"]["command"]
