@@ -7,7 +7,7 @@ import pwd
 import socket
 import subprocess
 
-from ansible_collections.quayside.django.plugins.module_utils import contained
+from ansible_collections.quayside.django.plugins.module_utils import contained, last_words
 
 # How root touches files: see ``contained``.
 write, text, folder, link, remove, sync_folder = (contained.write, contained.text, contained.folder, contained.link, contained.remove, contained.sync_folder)
@@ -50,9 +50,9 @@ def systemctl(*words: str, check: bool = True, timeout: float | None = 120) -> s
 
 
 def journal(unit: str, since: float, lines: int = LOG_LINES) -> str:
-    """Return the last lines that a unit logged since a time (seconds of the epoch)."""
-    done = run(["journalctl", "--namespace=*", "-u", unit, "--since", f"@{since:.0f}", "-n", str(lines), "-o", "cat", "--no-pager"], check=False)
-    return done.stdout
+    """Return what a unit logged since a time (seconds of the epoch), as far as it says why it ended."""
+    done = run(["journalctl", "--namespace=*", "-u", unit, "--since", f"@{since:.0f}", "-n", str(last_words.LINES), "-o", "cat", "--no-pager"], check=False)
+    return last_words.cause(done.stdout, lines)
 
 
 def one_off_argv(app: dict, properties: list[str], command: list[str], name: str, timeout: int, folder: str,

@@ -16,6 +16,7 @@ from ansible_collections.quayside.django.plugins.module_utils import (
     env_file,
     host,
     image_prune,
+    last_words,
     release_tree,
     source,
     units,
@@ -279,12 +280,12 @@ class Compose(Runtime):
         return ""
 
     def output(self, name: str) -> str:
-        """Return the last lines that a container printed, and what Docker's own health check last said."""
-        done = host.run(["docker", "logs", "--tail", str(host.LOG_LINES - 1), name], check=False)
+        """Return what a container printed, as far as it says why it ended, and what Docker's own health check last said."""
+        done = host.run(["docker", "logs", "--tail", str(last_words.LINES), name], check=False)
         health = self.known(name).get("State", {}).get("Health") or {}
         last = (health.get("Log") or [{}])[-1].get("Output", "").strip().splitlines()[-1:]
         said = [f"Docker's health check: {health['Status']}{', last answer ' + last[0] if last else ''}"] if health else []
-        return "\n".join([(done.stdout + done.stderr).rstrip(), *said])
+        return "\n".join([last_words.cause(done.stdout + done.stderr, host.LOG_LINES - 1), *said])
 
     def log(self, release: str, process: dict, _since: float) -> tuple[str, str]:
         """Return the last lines of a process's log, and the command that shows more."""
