@@ -3,7 +3,8 @@
 import pytest
 from ansible_collections.quayside.django.plugins.module_utils import last_words
 
-APP = ["[10] [ERROR] Exception in worker process", "Traceback (most recent call last):", *[f'  File "/opt/x/{number}.py", line 1, in y' for number in range(30)],
+APP = ["[10] [ERROR] Exception in worker process", "Traceback (most recent call last):",
+       *[f'  File "/opt/x/{number}.py", line 1, in y' for number in range(30)],
        "    import nosuch", "ModuleNotFoundError: No module named 'nosuch'"]
 GIVEN_UP = ["[10] [INFO] Worker exiting (pid: 10)", "[9] [ERROR] Worker (pid:10) exited with code 3", "[9] [ERROR] Shutting down: Master",
             "[9] [ERROR] Reason: Worker failed to boot."]

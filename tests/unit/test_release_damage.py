@@ -77,3 +77,11 @@ def test_links_are_found_without_being_followed(tmp_path):
     assert contained.target_of(str(tmp_path / "file")) == ""
     (tmp_path / "link").symlink_to("/etc/shadow")
     assert contained.target_of(str(tmp_path / "link")) == "/etc/shadow"
+
+
+def test_a_command_may_write_what_a_process_may_and_static_files(shop):
+    argv = shop.one_off(OLD, ["true"], "commands", 60)
+    (writable,) = [word for word in argv if word.startswith("--property=ReadWritePaths=")]
+    release = shop.shelf.path(OLD)
+    assert writable.partition("=")[2].partition("=")[2].split() == [shop.app["shared"], f"{release}/run", f"{release}/static"]
+    assert f"--property=BindReadOnlyPaths={release}/code:{shop.app['shared'].rpartition('/')[0]}/code" in argv
