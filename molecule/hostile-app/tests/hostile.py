@@ -144,8 +144,8 @@ class Target:
         return done.stdout.strip()
 
     def get(self, path: str, app: str = APP, timeout: float = 10) -> tuple[int, bytes]:
-        """Return status and body of a request from outside; HTTPS for the neighbour."""
-        status, _headers, body = self.server.get(path, f"{app}.example.com", timeout=timeout, tls=app == VICTIM)
+        """Return status and body, without what a sparse file would send, of a request from outside; HTTPS for the neighbour."""
+        status, _headers, body = self.server.get(path, f"{app}.example.com", timeout=timeout, tls=app == VICTIM, limit=2**21)
         return status, body
 
     def play(self, playbook: str, *words: str, limit: float = LIMIT) -> Play:
