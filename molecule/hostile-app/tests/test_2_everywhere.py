@@ -2,7 +2,8 @@
 """Something is planted at every path that the hostile app can write, as far as a walk with its rights and a trace of root's own calls show; then every
 playbook meets it.
 
-No path stands here: what somebody adds later to an app's folders is attacked too. QUAYSIDE_PLANTS names the rounds (link-top,…), for a shorter run.
+No path stands here: what somebody adds later to an app's folders is attacked too. QUAYSIDE_PLANTS names the rounds (link-top,…), for a shorter run; with
+QUAYSIDE_TRACED=1 the trace of the run before is taken, where there is one.
 """
 import collections
 import json
@@ -41,14 +42,13 @@ def tour(target) -> list:
     ]
 
 
-@pytest.fixture(scope="session")
-def names(target):
-    """Return the paths below the app's folders that root, PID 1 and the engine name while all playbooks run and nothing is planted."""
+def trace(target) -> None:
+    """Run all playbooks with nothing planted, and write down what root, PID 1 and the engine open meanwhile."""
     target.heal()
     target.inside("command -v strace >/dev/null || apt-get install -qq -y strace >/dev/null 2>&1", timeout=300)
     traced = "$(pgrep -o -x sshd) 1" + (" $(pgrep -o -x dockerd)" if target.containers else "")
     target.inside(f"rm -f {TRACE}; pids=; for pid in {traced}; do pids=\"$pids -p $pid\"; done; "
-                  f"nohup strace -f -qq -s 300 -e trace=%file -o {TRACE} $pids >/dev/null 2>&1 & echo $! > {TRACE}.pid; "
+                  f"nohup strace -f -qq -y -s 300 -e trace=%file -o {TRACE} $pids >/dev/null 2>&1 & echo $! > {TRACE}.pid; "
                   f"for pid in {traced}; do for try in $(seq 100); do grep -q '^TracerPid:.0$' /proc/$pid/status || break; sleep 0.1; done; done; "
                   "! grep '^TracerPid:.0$' /proc/1/status")
     try:
@@ -57,7 +57,16 @@ def names(target):
             assert (play.rc == 0) == (what not in FAIL), f"{what}: {play.out[-3000:]}"
     finally:
         target.inside(f"pid=$(cat {TRACE}.pid); kill -INT $pid; for try in $(seq 100); do [ -e /proc/$pid ] || exit 0; sleep 0.1; done; exit 1", check=False)
-    listed = target.inside(f"grep -oE '\"({HOME}|/etc/quayside)/[^\"]+\"' {TRACE} | tr -d '\"' | "
+
+
+@pytest.fixture(scope="session")
+def names(target):
+    """Return the paths below the app's folders that root, PID 1 and the engine name while all playbooks run and nothing is planted."""
+    if not (os.environ.get("QUAYSIDE_TRACED") and target.inside(f"[ -s {TRACE} ] && echo there", check=False)):
+        trace(target)
+    # Root opens by a descriptor of the folder, which strace shows with its path: openat(5</opt/mallory/shared>, "media", …).
+    listed = target.inside(f"(grep -oE '\"({HOME}|/etc/quayside)/[^\"]+\"' {TRACE} | tr -d '\"'; "
+                           f"grep -oE '<({HOME}|/etc/quayside)[^>]*>, \"[^\"/][^\"]*\"' {TRACE} | sed -E 's,<(.*)>.*\"(.*)\",\\1/\\2,') | "
                            "grep -vE 'site-packages|/venvs/|/lib/python|__pycache__' | sort -u | head -20000")
     # What is named after a release or a run will have another name next time.
     target.heal()
