@@ -138,8 +138,8 @@ class Server:
         pathlib.Path("~/.ssh").expanduser().mkdir(mode=0o700, exist_ok=True)
         return testinfra.get_host(f"ssh://deploy@{self.address}:7822", ssh_config=str(config), sudo=True)
 
-    def get(self, path: str, host: str = "", data=None, timeout: float = 10, tls: bool = False) -> tuple[int, dict, bytes]:
-        """Return status, headers and body of a request from outside; status 0 when nothing answered. No redirect is followed."""
+    def get(self, path: str, host: str = "", data=None, timeout: float = 10, tls: bool = False, limit: int | None = None) -> tuple[int, dict, bytes]:
+        """Return status, headers and body (``limit``: its first bytes) of a request from outside; status 0 when nothing answered. No redirect is followed."""
         name = host or self.address
         headers = {"Host": name} | ({} if data is None else {"Content-Type": "application/json"})
         connection = http.client.HTTPConnection(self.address, timeout=timeout)
@@ -149,7 +149,7 @@ class Server:
                 connection.sock = UNVERIFIED.wrap_socket(connection.sock, server_hostname=name)
             connection.request("GET" if data is None else "POST", path, None if data is None else json.dumps(data), headers)
             answer = connection.getresponse()
-            return answer.status, dict(answer.headers), answer.read()
+            return answer.status, dict(answer.headers), answer.read(limit)
         except (OSError, http.client.HTTPException):
             return 0, {}, b""
         finally:

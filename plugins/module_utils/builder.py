@@ -15,7 +15,7 @@ import json
 import os
 import shlex
 
-from ansible_collections.quayside.django.plugins.module_utils import docker_network, host, outbound
+from ansible_collections.quayside.django.plugins.module_utils import docker_network, host, outbound, sandbox
 from ansible_collections.quayside.django.plugins.module_utils.docker_engine import Engine, EngineError, UnixConnection
 
 DAEMON = "/etc/docker/daemon.json"
@@ -55,8 +55,8 @@ def unit(app: dict, memory: int, cores: int, seconds: int, environment: list[str
     called = names(app)
     properties = ["Type=notify", "NotifyAccess=all", f"NetworkNamespacePath=/run/netns/{called['namespace']}", "Delegate=yes",
                   f"MemoryMax={int(memory * MEMORY)}M", f"TasksMax={TASKS}", f"CPUQuota={max(80, cores * 100 - 50)}%", "CPUWeight=20", "IOWeight=20",
-                  f"RuntimeMaxSec={seconds}", f"TimeoutStartSec={START}", "TimeoutStopSec=20", "KillMode=control-group", "OOMScoreAdjust=500",
-                  f"BindReadOnlyPaths={called['resolver']}:/etc/resolv.conf", *(f"Environment={one}" for one in environment)]
+                  f"LimitFSIZE={sandbox.FILE_LIMIT}", f"RuntimeMaxSec={seconds}", f"TimeoutStartSec={START}", "TimeoutStopSec=20", "KillMode=control-group",
+                  "OOMScoreAdjust=500", f"BindReadOnlyPaths={called['resolver']}:/etc/resolv.conf", *(f"Environment={one}" for one in environment)]
     return ["systemd-run", "--quiet", "--collect", f"--unit={called['unit']}", f"--description=Builds images of {app['name']}",
             *(f"--property={one}" for one in properties), "--", "/bin/sh", "-c", command(app)]
 

@@ -52,6 +52,21 @@ class Failure(Exception):
         super().__init__(text)
 
 
+# What a phase may raise, also in check mode; anything else is a fault of ours.
+REASONS = (PhaseError, env_file.EnvError, releases.ReleaseError, LockedError, sqlite_copy.CopyError, EngineError, OSError)
+
+
+def failure(phase: str, error: Exception) -> Failure:
+    """Return the Failure of a phase that raised one of ``REASONS``."""
+    if isinstance(error, PhaseError):
+        return Failure(phase, error)
+    if isinstance(error, EngineError):
+        return Failure(phase, PhaseError(f"Docker: {error.message}", look="journalctl -u docker -n 50 --no-pager"))
+    if isinstance(error, OSError) and error.filename:
+        return Failure(phase, PhaseError(f"{error.strerror}: {error.filename}"))
+    return Failure(phase, PhaseError(str(error)))
+
+
 class Deploy:
     """One run of a deploy or a rollback of one app on this host.
 
@@ -88,16 +103,8 @@ class Deploy:
                     if phase not in ("lock", "abandon"):
                         self.own(phase)
                     getattr(self, METHODS.get(phase, phase))()
-                except (env_file.EnvError, releases.ReleaseError, LockedError) as error:
-                    raise Failure(phase, PhaseError(str(error))) from error
-                except PhaseError as error:
-                    raise Failure(phase, error) from error
-                except sqlite_copy.CopyError as error:
-                    raise Failure(phase, PhaseError(str(error))) from error
-                except EngineError as error:
-                    raise Failure(phase, PhaseError(f"Docker: {error.message}", look="journalctl -u docker -n 50 --no-pager")) from error
-                except OSError as error:
-                    raise Failure(phase, PhaseError(f"{error.strerror}: {error.filename}" if error.filename else str(error))) from error
+                except REASONS as error:
+                    raise failure(phase, error) from error
                 finally:
                     self.seconds[phase] = round(time.monotonic() - began, 3)
                 if self.noop:

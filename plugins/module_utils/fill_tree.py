@@ -42,6 +42,14 @@ def refuse(what: str, wrong: list[str]) -> None:
                       "let the build write files instead")
 
 
+def check_room(folder: int, size: int, what: str) -> None:
+    """Raise Refused when ``size`` more bytes do not fit on the disk of an open folder: the holes of a sparse file are written as zeros."""
+    disk = os.fstatvfs(folder)
+    free = disk.f_bavail * disk.f_frsize
+    if size > free:
+        raise Refused(f"{what} has {size // 2**20} MiB, and the disk has {free // 2**20} MiB free: is a file in it larger than it should be?")
+
+
 def enter(folder: int, name: str, make: bool = False) -> int:
     """Open a folder in an open folder, no link to one; with ``make`` it is made when it is not there."""
     if make:
@@ -99,8 +107,9 @@ def copy(request: dict) -> dict:
         wrong: list[str] = []
         top, target = os.open(source, FOLDER_FLAGS), os.open(one["target"], FOLDER_FLAGS)
         try:
-            look(top, "", wrong)
+            size = look(top, "", wrong)
             refuse(one["what"], wrong)
+            check_room(target, size, one["what"])
             count += copy_folder(top, target)
         finally:
             os.close(top)
@@ -108,8 +117,9 @@ def copy(request: dict) -> dict:
     return {"files": count}
 
 
-def look(folder: int, prefix: str, wrong: list[str]) -> None:
-    """Add to ``wrong`` what below an open folder cannot be published."""
+def look(folder: int, prefix: str, wrong: list[str]) -> int:
+    """Add to ``wrong`` what below an open folder cannot be published; return the bytes of the rest."""
+    size = 0
     if prefix.count("/") > DEPTH:
         raise Refused(f"more than {DEPTH} folders lie in one another: {prefix[:200]}")
     for name in sorted(os.listdir(folder)):
@@ -117,11 +127,14 @@ def look(folder: int, prefix: str, wrong: list[str]) -> None:
         if stat.S_ISDIR(have.st_mode):
             inner = enter(folder, name)
             try:
-                look(inner, f"{prefix}{name}/", wrong)
+                size += look(inner, f"{prefix}{name}/", wrong)
             finally:
                 os.close(inner)
-        elif not stat.S_ISREG(have.st_mode):
+        elif stat.S_ISREG(have.st_mode):
+            size += have.st_size
+        else:
             wrong.append(f"{prefix}{name} ({KINDS.get(stat.S_IFMT(have.st_mode), 'something unknown')})")
+    return size
 
 
 def copy_folder(source: int, target: int) -> int:
@@ -162,6 +175,7 @@ def unpack(request: dict) -> dict:
             elif not wrong:
                 place = down(request["target"], posixpath.dirname(path))
                 try:
+                    check_room(place, member.size, f"{request['what']}: {path}")
                     with os.fdopen(os.open(posixpath.basename(path), NEW_FLAGS, 0o640, dir_fd=place), "wb") as new:
                         shutil.copyfileobj(tar.extractfile(member), new, 1 << 20)
                 finally:

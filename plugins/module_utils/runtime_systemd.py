@@ -247,11 +247,8 @@ class Systemd(Runtime):
         return {"ports": ports}
 
     def write_program(self, release: str, name: str, text: str) -> None:
-        """Write a script of ``bin/``, which only root and the app read, or a helper of ``lib/``, which any container of the app reads."""
-        if name.startswith("bin/"):
-            host.write(self.shelf.path(release, name), text, 0o750, 0, host.ids(self.app["user"])[1])
-        else:
-            host.write(self.shelf.path(release, name), text)
+        """Write a script of ``bin/``, or a helper of ``lib/``, which only root and the app read."""
+        host.write(self.shelf.path(release, name), text, 0o750 if name.startswith("bin/") else 0o640, 0, host.ids(self.app["user"])[1])
 
     def write_ports(self, release: str, ports: dict) -> None:
         """Write where the processes of a release listen, for their scripts."""

@@ -42,6 +42,8 @@ BUILDS_CHANGE = {"~@privileged @resources": "~@privileged", "AF_UNIX AF_INET AF_
 KEPT = {"NoNewPrivileges", "CapabilityBoundingSet", "AmbientCapabilities", "ProtectSystem", "ProtectHome", "PrivateTmp"}
 # What serves comes first.
 POLITE = ["CPUWeight=20", "IOWeight=20"]
+# The largest file that a build, or a RUN of an image, can make: a sparse one takes no disk, but whatever copies or packs it reads and writes all of its zeros.
+FILE_LIMIT = "16G"
 # All that git sees of the host: programs, settings that hold no secret, and how names are resolved.
 SYSTEM = ["/usr", "/etc", "-/bin", "-/sbin", "-/lib", "-/lib32", "-/lib64", "-/run/systemd/resolve"]
 
@@ -83,7 +85,7 @@ def build(app: dict, writable: list[str], neighbours: list[dict]) -> tuple:
     closed = ["/etc/quayside", "/var/cache/quayside", RUNTIME, "/run/postgresql", f"/run/redis-{app['name']}", "/run/docker.sock", *others]
     seen = [path.rpartition(":")[2] for path in writable]
     return (*lines, f"TemporaryFileSystem={real_root(app)}:ro", *(f"BindPaths={path}" for path in writable), f"ReadWritePaths={' '.join(seen)}",
-            "InaccessiblePaths=" + " ".join(f"-{path}" for path in closed), *POLITE)
+            "InaccessiblePaths=" + " ".join(f"-{path}" for path in closed), f"LimitFSIZE={FILE_LIMIT}", *POLITE)
 
 
 def git(mirror: str) -> tuple:

@@ -166,12 +166,8 @@ reason:
 """
 
 from ansible_collections.quayside.django.plugins.module_utils import versions
-from ansible_collections.quayside.django.plugins.module_utils.deploy import PHASES, Deploy, Failure
-from ansible_collections.quayside.django.plugins.module_utils.docker_engine import EngineError
-from ansible_collections.quayside.django.plugins.module_utils.env_file import EnvError
-from ansible_collections.quayside.django.plugins.module_utils.host import PhaseError
+from ansible_collections.quayside.django.plugins.module_utils.deploy import PHASES, REASONS, Deploy, Failure, failure
 from ansible_collections.quayside.django.plugins.module_utils.printed import AnsibleModule
-from ansible_collections.quayside.django.plugins.module_utils.releases import ReleaseError
 
 
 def rehearse(module: AnsibleModule, deploy: Deploy) -> None:
@@ -183,9 +179,9 @@ def rehearse(module: AnsibleModule, deploy: Deploy) -> None:
         module.exit_json(changed=True, notes=[f"would {phase}" for phase in phases], release=deploy.release, noop=False)
     try:
         lines = deploy.rehearse_rollback() if "choose" in phases else deploy.rehearse()
-    except (PhaseError, ReleaseError, EnvError, EngineError) as error:
-        failure = Failure(phases[1], error if isinstance(error, PhaseError) else PhaseError(str(error)))
-        module.fail_json(msg=str(failure), phase=failure.phase, reason=failure.reason, release="")
+    except REASONS as error:
+        failed = failure(phases[1], error)
+        module.fail_json(msg=str(failed), phase=failed.phase, reason=failed.reason, release="")
     finally:
         deploy.runtime.close()
     live = deploy.shelf.live()

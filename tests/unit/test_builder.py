@@ -39,7 +39,7 @@ def test_of_the_hosts_engine_only_the_registries_are_taken_over():
 def test_a_build_has_limits_and_a_network_of_its_own(cores, quota):
     argv = builder.unit(APP, 4000, cores, 3600, ["HTTPS_PROXY=http://proxy.example.com:3128"])
     for word in ("MemoryMax=2000M", "TasksMax=4096", f"CPUQuota={quota}", "NetworkNamespacePath=/run/netns/quayside-build-pos", "Delegate=yes",
-                 "RuntimeMaxSec=3600", "Environment=HTTPS_PROXY=http://proxy.example.com:3128"):
+                 "LimitFSIZE=16G", "RuntimeMaxSec=3600", "Environment=HTTPS_PROXY=http://proxy.example.com:3128"):
         assert f"--property={word}" in argv
     assert argv[-3:-1] == ["/bin/sh", "-c"]
 

@@ -203,3 +203,19 @@ def test_code_has_the_modes_of_a_checkout_whatever_the_mask(tree):
         os.close(held)
         os.umask(before)
     assert {path.name: path.stat().st_mode & 0o777 for path in (tree / "new").iterdir()} == {"manage.py": 0o755, "config.py": 0o644}
+
+
+def test_a_sparse_file_is_refused_before_its_zeros_fill_the_disk(tree):
+    with open(tree / "code/dist/huge", "wb") as file:
+        file.truncate(2**43)
+    with pytest.raises(Refused, match=r"frontends\[site\] has 8388608 MiB, and the disk has \d+ MiB free"):
+        copy(tree)
+    assert not files(tree / "target")
+
+
+def test_a_member_of_an_image_that_does_not_fit_on_the_disk_is_refused(tree, monkeypatch):
+    disk = os.statvfs(tree)
+    monkeypatch.setattr(fill_tree.os, "fstatvfs", lambda _folder: SimpleNamespace(f_bavail=1, f_frsize=disk.f_frsize))
+    with pytest.raises(Refused, match=r"frontends\[site\]: huge has \d+ MiB"):
+        unpack(tree, monkeypatch, ("./huge", "x" * 2 * disk.f_frsize))
+    assert not files(tree / "target")

@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The folders of an app, and the move from those of version 0.1.0, where the app owned what root opened by name."""
+import json
 import os
 import stat
+from types import SimpleNamespace
 
 import pytest
-from ansible_collections.quayside.django.plugins.module_utils import contained, layout, model, releases
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.quayside.django.plugins.module_utils import contained, layout, model, releases, runtime_systemd
+from ansible_collections.quayside.django.plugins.modules import app_root
 from samples import CELERY, RELEASE, loaded
 
 APP = 4242  # a uid that nobody has
@@ -141,3 +145,30 @@ def test_a_disk_that_an_operator_has_linked_is_no_obstacle(app, tmp_path):
     contained.remove(f"{app['shared']}/media")
     os.symlink(tmp_path / "victim", f"{app['shared']}/media")
     assert layout.obstacles(layout.folders(app, APP, APP)) == []
+
+
+def snapshot(top: str) -> dict:
+    """Return path -> owner, mode, and target or size of all below a folder."""
+    paths = [os.path.join(base, name) for base, folders, names in os.walk(top) for name in [*folders, *names]]
+    return {path: (*os.lstat(path)[:6], os.readlink(path) if os.path.islink(path) else "") for path in sorted(paths)}
+
+
+@pytest.mark.parametrize("check", [True, False], ids=["check", "run"])
+@pytest.mark.parametrize("what", ["link to the folder", "FIFO"])
+@pytest.mark.parametrize("where", ["shared/media", "shared/state", "cache/build"])
+def test_the_module_refuses_before_it_changes_anything(app, tmp_path, monkeypatch, capsys, check, what, where):
+    path = f"{app['root']}/{where}"
+    contained.remove(path)
+    PLANTS[what](path, str(tmp_path / "victim"))
+    os.chown(path, APP, APP, follow_symlinks=False)
+    monkeypatch.setattr(runtime_systemd, "UNITS", str(tmp_path / "etc"))
+    monkeypatch.setattr(app_root.host, "write", lambda *_arguments: pytest.fail("a file was written"))  # not on the machine that tests, either
+    monkeypatch.setattr(app_root.pwd, "getpwnam", lambda _name: SimpleNamespace(pw_uid=APP, pw_gid=APP))
+    before = snapshot(str(tmp_path))
+    with patch_module_args({"app": app, "_ansible_check_mode": check}), pytest.raises(SystemExit):
+        app_root.main()
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["failed"]
+    assert path in answer["msg"]
+    assert "Nothing was changed" in answer["msg"]
+    assert snapshot(str(tmp_path)) == before

@@ -53,7 +53,8 @@ def test_check_mode_builds_in_a_shadow_and_hides_the_real_root():
 
 
 @pytest.mark.parametrize("line", ["NoNewPrivileges=yes", "CapabilityBoundingSet=", "ProtectSystem=strict", "ProtectHome=yes", "PrivateTmp=yes",
-                                  "PrivateDevices=yes", "PrivateUsers=yes", "ProtectProc=invisible", "RestrictNamespaces=yes", "RestrictSUIDSGID=yes"])
+                                  "PrivateDevices=yes", "PrivateUsers=yes", "ProtectProc=invisible", "RestrictNamespaces=yes", "RestrictSUIDSGID=yes",
+                                  "LimitFSIZE=16G"])
 def test_a_build_has_no_right(build, line):
     assert line in build
 

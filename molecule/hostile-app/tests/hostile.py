@@ -11,11 +11,13 @@ import os
 import pathlib
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 
 import yaml
 from lab import BIN, ROOT, Server
@@ -31,6 +33,8 @@ BACKUP = "/root/hostile-backup"
 COPIED = ("rsync -aHAX --delete --exclude=/releases/*/run/* --exclude=/venvs --exclude=/cache/uv --exclude=/cache/pip --exclude=/cache/*/uv "
           "--exclude=/cache/*/pip --exclude=*.hostile-gone")
 MARKER = "hostile-marker"
+# Each journal has written what it was sent. One of an app has a daemon only while the app logs.
+SYNCED = f"journalctl --sync; for app in {APP} {VICTIM}; do timeout 10 journalctl --namespace=$app --sync 2>/dev/null; done"
 PLAIN = "/usr/bin/python3"
 
 
@@ -140,15 +144,15 @@ class Target:
         return done.stdout.strip()
 
     def get(self, path: str, app: str = APP, timeout: float = 10) -> tuple[int, bytes]:
-        """Return status and body of a request from outside; HTTPS for the neighbour."""
-        status, _headers, body = self.server.get(path, f"{app}.example.com", timeout=timeout, tls=app == VICTIM)
+        """Return status and body, without what a sparse file would send, of a request from outside; HTTPS for the neighbour."""
+        status, _headers, body = self.server.get(path, f"{app}.example.com", timeout=timeout, tls=app == VICTIM, limit=2**21)
         return status, body
 
     def play(self, playbook: str, *words: str, limit: float = LIMIT) -> Play:
         """Run a playbook on this server, and end it when it takes too long."""
-        argv = [str(BIN / "ansible-playbook"), str(ROOT / "playbooks" / f"{playbook}.yml"), "-i", str(self.server.inventory), "--limit", self.name, *words]
-        env = dict(os.environ, ANSIBLE_CONFIG=str(ROOT / "ansible.cfg"), ANSIBLE_NOCOLOR="1", ANSIBLE_CALLBACK_RESULT_FORMAT="yaml")
-        env.pop("ANSIBLE_FORCE_COLOR", None)
+        inventory = self.vault_inventory if playbook == "rotate" else self.server.inventory
+        argv = [str(BIN / "ansible-playbook"), str(ROOT / "playbooks" / f"{playbook}.yml"), "-i", str(inventory), "--limit", self.name, *words]
+        env = self.environment(ANSIBLE_CALLBACK_RESULT_FORMAT="yaml")
         began, ended = time.monotonic(), False
         process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", cwd=ROOT,
                                    env=env, start_new_session=True)
@@ -160,6 +164,45 @@ class Target:
             out, _ = process.communicate()
             self.end_modules()
         return Play(process.returncode, out, time.monotonic() - began, ended)
+
+    def environment(self, **more: str) -> dict:
+        """Return the variables that Ansible's commands run with."""
+        env = dict(os.environ, ANSIBLE_CONFIG=str(ROOT / "ansible.cfg"), ANSIBLE_NOCOLOR="1", **more)
+        env.pop("ANSIBLE_FORCE_COLOR", None)
+        return dict(env, ANSIBLE_VAULT_PASSWORD_FILE=str(self.vault_password)) if self.vault_password.exists() else env
+
+    @property
+    def vault_inventory(self) -> pathlib.Path:
+        """The path of a copy of the inventory whose secrets of the hostile app can be rotated."""
+        return ROOT / ".cache" / f"hostile-inventory-{self.name}"
+
+    @property
+    def vault_password(self) -> pathlib.Path:
+        return ROOT / ".cache" / f"hostile-vault-{self.name}"
+
+    @property
+    def vault(self) -> pathlib.Path:
+        return self.vault_inventory / "group_vars" / self.server.environment / "vault.yml"
+
+    def make_vault(self) -> None:
+        """Copy the inventory, with the secrets of the hostile app in an encrypted file: the only kind that rotate.yml changes."""
+        shutil.rmtree(self.vault_inventory, ignore_errors=True)
+        shutil.copytree(self.server.inventory, self.vault_inventory)
+        self.vault_password.write_text("only-for-this-test\n")
+        local = self.vault.parent / "local.yml"
+        values = yaml.safe_load(local.read_text())
+        secret = yaml.safe_dump({f"vault_{APP}": values.pop(f"vault_{APP}")})
+        local.write_text(yaml.safe_dump(values))
+        subprocess.run([str(BIN / "ansible-vault"), "encrypt", "--output", str(self.vault)], check=True, capture_output=True, text=True, input=secret,
+                       env=self.environment())
+
+    def keys(self) -> Iterator[str]:
+        """Yield the secret keys that the hostile app may run with: its own, one that it has stolen, one of a rotation."""
+        yield self.server.local[f"vault_{APP}"]["SECRET_KEY"]
+        yield self.server.local[f"vault_{VICTIM}"]["SECRET_KEY"]
+        if self.vault.exists():
+            shown = subprocess.run([str(BIN / "ansible-vault"), "view", str(self.vault)], check=True, capture_output=True, text=True, env=self.environment())
+            yield yaml.safe_load(shown.stdout)[f"vault_{APP}"]["SECRET_KEY"]
 
     def end_modules(self) -> None:
         """End what a playbook that was ended has left on the server, by its ids."""
@@ -208,7 +251,7 @@ class Target:
 
     def post(self, argv: list[str], stdin: str = "", timeout: float = 40) -> dict:
         """Run a command by the view of the hostile app, in whatever sandbox its process has; raise AssertionError when it does not answer."""
-        for key in (self.server.local["vault_mallory"]["SECRET_KEY"], self.server.local["vault_victim"]["SECRET_KEY"]):
+        for key in self.keys():
             connection = http.client.HTTPConnection(self.server.address, 80, timeout=timeout + 10)
             try:
                 body = json.dumps({"argv": argv, "stdin": stdin, "timeout": timeout})
@@ -340,8 +383,8 @@ class Target:
             thread.join(30)
 
     def markers(self) -> str:
-        """Return who ran what an attacker has planted, since the attack began: lines of the journal with the uid."""
-        return self.inside(f"sleep 1; journalctl -t {MARKER} --since @{self.began} -o json --output-fields=_UID,MESSAGE --no-pager | "
+        """Return who ran what an attacker has planted, since the attack began: lines of the journals, an app's own among them, with the uid."""
+        return self.inside(f"{SYNCED}; journalctl --namespace='*' -t {MARKER} --since @{self.began} -o json --output-fields=_UID,MESSAGE --no-pager | "
                            "grep -oE '\"(_UID|MESSAGE)\":\"[^\"]*\"' | paste - - || true", check=False)
 
     def heal(self) -> None:

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The attacks of the reviews, each as it was carried out. ``walls`` also compares all files outside of the app's folders, and asks PID 1 and the neighbour."""
 import json
+import re
 import shlex
-import time
 
 import pytest
 from hostile import APP, CANARY_FILE, CANARY_FOLDER, HOME, MARKER, VICTIM
+from lab import ROOT
 
 SHELL = f"#!/bin/sh\nlogger -t {MARKER} \"$(id -u) $(grep NoNewPrivs /proc/self/status | tr -d '\\n\\t')\"\n"
 CONFIG = "[core]\\n\\tgitproxy = {program}\\n\\tsshCommand = {program}\\n\\tfsmonitor = {program}\\n\\thooksPath = {hooks}\\n"
@@ -15,6 +16,14 @@ FAILING = {"config/settings.py": "raise SystemExit('this release is broken')\n"}
 def swap(path: str, target: str) -> str:
     """Return a shell line that puts a link at a path where something is."""
     return f"mv -T {path} {path}.hostile-gone 2>/dev/null; rm -rf {path}; ln -sfn {target} {path}"
+
+
+def test_00_what_an_attack_runs_is_seen(walls):
+    walls.broken_into(f"logger -t {MARKER} sandbox")
+    walls.as_user(f"logger -t {MARKER} user")
+    seen = walls.markers()
+    assert '"MESSAGE":"sandbox"' in seen, "no test that asks for markers could fail"
+    assert '"MESSAGE":"user"' in seen
 
 
 # 1: root follows links, and git runs code
@@ -169,10 +178,8 @@ def test_03_a_crash_after_the_secrets_file_was_replaced(walls, kind):
     before = main_process(walls)
     # The main process is killed by its own workers.
     walls.both("kill -9 $(ps -o ppid= -p $PPID) $PPID; pkill -9 -U $(id -u) gunicorn" if not walls.containers else "kill -9 1; kill -15 1")
-    until = time.monotonic() + 90
-    while time.monotonic() < until and (main_process(walls) in (before, "0", "") or walls.get("/healthz/")[0] != 200):
-        time.sleep(1)  # a FIFO keeps it from ever coming back: then the walls are asked at the end of the time
-    assert main_process(walls) != before, "the process was not killed: the test could not fail"
+    walls.server.until(lambda: main_process(walls) not in (before, "0", ""), 90, "another process in the killed one's place")
+    walls.server.until(lambda: walls.get("/healthz/")[0] == 200, 90, "an answer of the app after the crash")
 
 
 def main_process(target) -> str:
@@ -362,21 +369,28 @@ def test_22_a_neighbour_cannot_hold_the_lock(walls):
     locks = walls.inside(f"find /opt/{VICTIM} /etc/quayside /run/quayside /var/lib/quayside /run/lock -name '*lock*' -type f 2>/dev/null; "
                          f"echo /opt/{VICTIM}/lock /etc/quayside/{VICTIM}/lock", check=False).split()
     program = f"""
-import fcntl, time
-held = []
+import fcntl, os, sys, time
+held, mark = [], sys.argv[1]
 for path in {sorted(set(locks))!r}:
     try:
         held.append(open(path))
         fcntl.flock(held[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         pass
-time.sleep(90)
+open(mark, "w").close()
+while os.path.exists(mark):
+    time.sleep(0.5)
 """
-    walls.post(["sh", "-c", f"echo {shlex.quote(program)} > /tmp/hold.py; python3 /tmp/hold.py >/dev/null 2>&1 & sleep 1"])
-    walls.inside(f"runuser -u {APP} -- sh -c {shlex.quote(f'echo {shlex.quote(program)} | timeout 90 python3 - >/dev/null 2>&1 &')}; sleep 1", check=False)
-    play = walls.deploy(app=VICTIM)
-    assert play.rc == 0, play.out[-2500:]
-    assert walls.play("status").rc == 0
+    hold = f"python3 -c {shlex.quote(program)} {{mark}} >/dev/null 2>&1 & for try in $(seq 200); do [ -e {{mark}} ] && exit 0; sleep 0.1; done; exit 1"
+    mark = "/tmp/hostile-holds"
+    assert walls.post(["sh", "-c", hold.format(mark=mark)])["status"] == 0, "the broken app holds nothing: the test could not fail"
+    walls.inside(f"runuser -u {APP} -- sh -c {shlex.quote(hold.format(mark=mark))}")
+    try:
+        play = walls.deploy(app=VICTIM)
+        assert play.rc == 0, play.out[-2500:]
+        assert walls.play("status").rc == 0
+    finally:
+        walls.both(f"rm -f {mark}")
 
 
 # What the reviews called low
@@ -387,7 +401,12 @@ def test_low_a_neighbour_opens_no_file_of_an_app_by_its_name(walls):
     paths = walls.inside(f"find {places} -type f -not -path '*/venvs/*' -not -path '*/site-packages/*' 2>/dev/null; true").splitlines()
     config = {"tokens": walls.tokens, "own": [], "paths": paths}
     opened = {*walls.program("loot", config, "user")["opened"], *walls.program("loot", config, "app")["opened"]}
-    assert sorted(opened) == []
+    published = rf"/opt/{VICTIM}/(releases/[^/]+/)?(static|frontends)/"
+    # A container of the app has another uid, so the programs of the collection that are mounted there are open to all.
+    ours = {path for path in opened if walls.containers and re.fullmatch(rf"/opt/{VICTIM}/(releases/[^/]+/)?lib/[\w.]+", path)}
+    assert sorted(path for path in opened - ours if not re.match(published, path)) == []
+    texts = [path.read_text() for path in (ROOT / "plugins/module_utils").glob("*.py")]
+    assert [path for path in sorted(ours) if not any(walls.inside(f"cat {path}") in text for text in texts)] == []
 
 
 def test_low_the_copy_of_a_database_that_is_a_link_to_one_of_root(walls):

@@ -2,20 +2,25 @@
 """Something is planted at every path that the hostile app can write, as far as a walk with its rights and a trace of root's own calls show; then every
 playbook meets it.
 
-No path stands here: what somebody adds later to an app's folders is attacked too. QUAYSIDE_PLANTS names the rounds (link-top,…), for a shorter run.
+No path stands here: what somebody adds later to an app's folders is attacked too. QUAYSIDE_PLANTS names the rounds (link-top,…), for a shorter run; with
+QUAYSIDE_TRACED=1 the trace of the run before is taken, where there is one.
 """
+import collections
 import json
 import os
 import re
+import shlex
 import time
 
 import pytest
 from hostile import APP, CANARY_FILE, CANARY_FOLDER, HOME, PROGRAMS
 
 ROUNDS = [f"{kind}-{depth}" for kind in ("link", "fifo", "mixed") for depth in ("top", "deep")]
+ROUNDS += [f"{kind}-deep" for kind in ("socket", "device", "hard", "sparse", "unreadable", "immutable")]
 ROUNDS = os.environ.get("QUAYSIDE_PLANTS", " ".join(ROUNDS)).split()
 BROKEN = {"config/settings.py": "raise SystemExit('this release is broken')\n"}
 TRACE = "/run/hostile-trace"
+FAIL = {"failing deploy", "move-database"}  # also where nothing is planted; this inventory has no other database
 
 
 def tour(target) -> list:
@@ -24,32 +29,44 @@ def tour(target) -> list:
     fresh = target.push("tour", {"assets/tour.txt": f"{time.time()}"})
     broken = target.push("tour-broken", BROKEN)
     site = ["-e", "exposure_check=false"]
+    target.make_vault()
     return [
         ("status", "status", []), ("doctor", "doctor", ["-e", "doctor_fail_on=never"]), ("site --check", "site", [*site, "--check"]),
         ("deploy --check", "deploy", [*one, "-e", f"version={fresh}", "--check"]), ("site", "site", site),
+        ("rotate --check", "rotate", [*one, "-e", "secret=SECRET_KEY", "--check"]), ("rotate", "rotate", [*one, "-e", "secret=SECRET_KEY"]),
         ("deploy", "deploy", [*one, "-e", f"version={fresh}"]), ("failing deploy", "deploy", [*one, "-e", f"version={broken}"]),
-        ("manage", "manage", [*one, "-e", "command=check"]), ("rollback --check", "rollback", [*one, "--check"]), ("rollback", "rollback", one),
-        ("rotate --check", "rotate", [*one, "-e", "secret=SECRET_KEY", "--check"]), ("certificates --check", "certificates", ["--check"]),
+        ("manage --check", "manage", [*one, "-e", "command=check", "--check"]), ("manage", "manage", [*one, "-e", "command=check"]),
+        ("rollback --check", "rollback", [*one, "--check"]), ("rollback", "rollback", one),
+        ("certificates --check", "certificates", ["--check"]),
         ("certificates", "certificates", []), ("move-database", "move-database", [*one, "-e", "sqlite=shared/database/db.sqlite3", "--check"]),
     ]
+
+
+def trace(target) -> None:
+    """Run all playbooks with nothing planted, and write down what root, PID 1 and the engine open meanwhile."""
+    target.heal()
+    target.inside("command -v strace >/dev/null || apt-get install -qq -y strace >/dev/null 2>&1", timeout=300)
+    traced = "$(pgrep -o -x sshd) 1" + (" $(pgrep -o -x dockerd)" if target.containers else "")
+    target.inside(f"rm -f {TRACE}; pids=; for pid in {traced}; do pids=\"$pids -p $pid\"; done; "
+                  f"nohup strace -f -qq -y -s 300 -e trace=%file -o {TRACE} $pids >/dev/null 2>&1 & echo $! > {TRACE}.pid; "
+                  f"for pid in {traced}; do for try in $(seq 100); do grep -q '^TracerPid:.0$' /proc/$pid/status || break; sleep 0.1; done; done; "
+                  "! grep '^TracerPid:.0$' /proc/1/status")
+    try:
+        for what, playbook, words in tour(target):
+            play = target.play(playbook, *words)
+            assert (play.rc == 0) == (what not in FAIL), f"{what}: {play.out[-3000:]}"
+    finally:
+        target.inside(f"pid=$(cat {TRACE}.pid); kill -INT $pid; for try in $(seq 100); do [ -e /proc/$pid ] || exit 0; sleep 0.1; done; exit 1", check=False)
 
 
 @pytest.fixture(scope="session")
 def names(target):
     """Return the paths below the app's folders that root, PID 1 and the engine name while all playbooks run and nothing is planted."""
-    target.heal()
-    target.inside("command -v strace >/dev/null || apt-get install -qq -y strace >/dev/null 2>&1", timeout=300)
-    traced = "$(pgrep -o -x sshd) 1" + (" $(pgrep -o -x dockerd)" if target.containers else "")
-    target.inside(f"rm -f {TRACE}; pids=; for pid in {traced}; do pids=\"$pids -p $pid\"; done; "
-                  f"nohup strace -f -qq -s 300 -e trace=%file -o {TRACE} $pids >/dev/null 2>&1 & echo $! > {TRACE}.pid; sleep 2")
-    try:
-        for what, playbook, words in tour(target):
-            play = target.play(playbook, *words)
-            # The others may refuse what this inventory does not have: a vault file, another database.
-            assert play.rc == 0 or what.split()[0] not in ("site", "deploy", "status", "manage", "rollback", "certificates"), f"{what}: {play.out[-3000:]}"
-    finally:
-        target.inside(f"kill -INT $(cat {TRACE}.pid); sleep 2", check=False)
-    listed = target.inside(f"grep -oE '\"({HOME}|/etc/quayside)/[^\"]+\"' {TRACE} | tr -d '\"' | "
+    if not (os.environ.get("QUAYSIDE_TRACED") and target.inside(f"[ -s {TRACE} ] && echo there", check=False)):
+        trace(target)
+    # Root opens by a descriptor of the folder, which strace shows with its path: openat(5</opt/mallory/shared>, "media", …).
+    listed = target.inside(f"(grep -oE '\"({HOME}|/etc/quayside)/[^\"]+\"' {TRACE} | tr -d '\"'; "
+                           f"grep -oE '<({HOME}|/etc/quayside)[^>]*>, \"[^\"/][^\"]*\"' {TRACE} | sed -E 's,<(.*)>.*\"(.*)\",\\1/\\2,') | "
                            "grep -vE 'site-packages|/venvs/|/lib/python|__pycache__' | sort -u | head -20000")
     # What is named after a release or a run will have another name next time.
     target.heal()
@@ -61,13 +78,24 @@ def names(target):
 def config(kind: str, depth: str, names: list) -> dict:
     """Return what the planting program has to know."""
     names = sorted({"/".join(path.split("/")[:end]) for path in names for end in range(3, path.count("/") + 2)})  # with the folders that they lie in
-    return {"kind": kind, "depth": depth, "names": names, "folder": CANARY_FOLDER, "file": CANARY_FILE, "own": [HOME, "/app", "/dev/shm", "/var/tmp", "/tmp"]}
+    return {"kind": "plain" if kind == "immutable" else kind, "depth": depth, "names": names, "folder": CANARY_FOLDER, "file": CANARY_FILE, "make": False,
+            "own": [HOME, "/app", "/dev/shm", "/var/tmp", "/tmp"]}
 
 
-def build_script(kind: str, depth: str, names: list) -> str:
-    """Return a build that plants, in its own place too, and then pretends to have worked."""
+def freeze(target, answers: list[dict]) -> None:
+    """Make what was planted in the app's folders immutable, and the folders that it writes to. Only root can, so an app would need a flaw of the kernel."""
+    paths = sorted({path for answer in answers for path in [*answer["planted"], *answer["folders"]] if path.startswith(f"{HOME}/")})
+    for start in range(0, len(paths), 200):
+        target.inside(f"chattr -f +i -- {' '.join(shlex.quote(path) for path in paths[start:start + 200])}", check=False)
+    frozen = target.inside(f"find {HOME} -xdev -not -path '*/site-packages/*' -exec lsattr -d {{}} + 2>/dev/null | awk '$1 ~ /i/' | wc -l")
+    assert int(frozen) > 3, "nothing is immutable: the test could not fail"
+
+
+def build_script(kind: str, depth: str, names: list, image: bool) -> str:
+    """Return a build that plants, in its own place too, and then pretends to have worked. In an ``image`` it is root, and makes what the host has there."""
     program = (PROGRAMS / "plant.py").read_text()
-    text = f"CONFIG = {config(kind, depth, [name for name in names if name.startswith(HOME)][:400])!r}\nimport os\nCONFIG['own'].append(os.getcwd())\n{program}"
+    asked = dict(config(kind, depth, [name for name in names if name.startswith(HOME)][:400]), make=image)
+    text = f"CONFIG = {asked!r}\nimport os\nCONFIG['own'].append(os.getcwd())\n{program}"
     return "cat > /tmp/plant.py <<'HOSTILE-END'\n" + text + "\nHOSTILE-END\npython3 /tmp/plant.py > /dev/null 2>&1\ntrue\n"
 
 
@@ -99,17 +127,20 @@ def test_planted_at_every_path_by_the_broken_app_and_by_its_user(walls, names, p
     steps = tour(walls)
     answer = walls.program("plant", config(kind, depth, names), "app")
     also = walls.program("plant", config(kind, depth, names), "user")
-    count = len({**answer["planted"], **also["planted"]})
-    print(f"{walls}: {planted}: planted at {len(answer['planted'])} paths by the broken app, {len(also['planted'])} by its user")
-    assert count > 3, "nothing was planted: the test could not fail"
+    planted_kinds = collections.Counter([*answer["planted"].values(), *also["planted"].values()])
+    print(f"{walls}: {planted}: planted at {len(answer['planted'])} paths by the broken app, {len(also['planted'])} by its user: {dict(planted_kinds)}")
+    assert sum(planted_kinds.values()) > 3, "nothing was planted: the test could not fail"
+    assert kind in ("mixed", "immutable", "device") or planted_kinds[kind] > 3, "a device is made where it can be, all else at each path"
+    if kind == "immutable":
+        freeze(walls, [answer, also])
     assert check_tour(walls, steps) == []
 
 
 @pytest.mark.parametrize("planted", ROUNDS)
 def test_planted_at_every_path_by_a_build(walls, names, planted):
     kind, depth = planted.split("-")
-    steps = [step for step in tour(walls) if step[0] in ("site", "status", "failing deploy", "deploy", "rollback", "site --check", "deploy --check")]
-    commit = walls.push("planting", {"build.sh": build_script(kind, depth, names)})
+    steps = [step for step in tour(walls) if step[0] in ("site", "status", "failing deploy", "deploy", "rollback", "site --check", "deploy --check", "rotate")]
+    commit = walls.push("planting", {"build.sh": build_script(kind, depth, names, walls.containers)})
     failures = []
     for words in (["--check"], []):
         play = walls.deploy(commit, *words)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs with the rights of an app: finds all that these rights can write, and plants something at each such path.
 
-CONFIG (set by whoever sends this): kind (link, fifo, mixed, nothing), depth (top, deep), names (paths that root has been seen to use), folder and
-file (what links lead to), own (only below these folders).
+CONFIG (set by whoever sends this): kind (one of KINDS, mixed, nothing), depth (top, deep), names (paths that root has been seen to use), folder and
+file (what links lead to), own (only below these folders), make (make the folders of names that are not there: an image's build can).
 """
 import contextlib
 import json
@@ -16,7 +16,8 @@ import zlib
 CONFIG = globals().get("CONFIG", {})  # the line before this text sets it
 
 SKIPPED = {"/proc", "/sys", "/dev"}
-MIXED = ("socket", "device", "hard", "sparse", "unreadable", "file", "loop")
+KINDS = ("link", "fifo", "socket", "device", "hard", "sparse", "unreadable", "plain", "loop")
+MIXED = KINDS[2:]
 
 
 def writable() -> tuple:
@@ -75,19 +76,24 @@ def make(path: str, kind: str, was_folder: bool) -> None:
     elif kind == "device":
         os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, 5))
     elif kind == "hard":
-        os.link(CONFIG["file"], path)
+        try:
+            os.link(CONFIG["file"], path)
+        except OSError:  # fs.protected_hardlinks: then a second name of a file of its own, which changes when this one does
+            with open(f"{path}.hostile-twin", "w", encoding="utf-8") as file:
+                file.write("twin\n")
+            os.link(f"{path}.hostile-twin", path)
     elif kind == "sparse":
         with open(path, "wb") as file:
             file.truncate(2**40)
-    elif kind == "unreadable":
-        os.mkdir(path)
-        with open(f"{path}/x", "w", encoding="utf-8") as file:
-            file.write("x")
-        os.chmod(path, 0)
-    elif kind == "file":
-        with open(path, "w", encoding="utf-8") as file:
+    elif kind in ("unreadable", "plain"):
+        name = path
+        if was_folder:
+            os.mkdir(path)
+            name = f"{path}/x"
+        with open(name, "w", encoding="utf-8") as file:
             file.write("planted\n")
-        os.chmod(path, 0)
+        if kind == "unreadable":
+            os.chmod(path, 0)
     elif kind == "loop":
         os.symlink(os.path.basename(path), path)
 
@@ -111,6 +117,10 @@ def plant(path: str, kind: str, existing: bool) -> str:
 
 
 def main() -> None:
+    if CONFIG["make"]:
+        for path in CONFIG["names"]:
+            with contextlib.suppress(OSError):
+                os.makedirs(os.path.dirname(path), exist_ok=True)
     folders, files = writable()
     inside = [folder for folder in folders if any((folder + "/").startswith(own + "/") for own in CONFIG["own"])]
     planted = {}

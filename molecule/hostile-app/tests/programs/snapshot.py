@@ -20,7 +20,11 @@ LEFT_OUT = {
     "/var/spool", "/var/backups", "/var/lib/logrotate",
     "/root/.docker", "/root/.cache", "/root/hostile-backup", "/root/hostile-backup.dirty",
 }
-SHALLOW = ("/usr/lib/", "/usr/share/", "/usr/include/", "/lib/", "/opt/victim/venvs/", "/opt/victim/cache/", "/opt/quayside/", "/usr/local/lib/")
+SHALLOW = ("/usr/lib/", "/usr/share/", "/usr/include/", "/lib/", "/opt/victim/venvs/", "/opt/victim/cache/", "/opt/quayside/", "/usr/local/lib/python",
+           "/var/cache/quayside/")
+TOPS = ("/", "/var/cache/quayside")  # the second lies in a folder that is left out
+PACKAGED = ("/usr/", "/boot/", "/var/www/")  # of these, size and time stand for the content, as long as no package is installed meanwhile
+PACKAGES = "/var/lib/dpkg/status"
 CONTENT = ("/etc", "/root", "/home", "/usr/local", "/opt", "/srv")  # of these, what is in a file counts too
 CONTENT_CHANGES = ("/etc/nginx", "/etc/fail2ban", "/etc/hosts", "/etc/resolv.conf", "/etc/mtab")  # written by site.yml anew for all apps together
 
@@ -34,13 +38,15 @@ def facts(path: str, have: os.stat_result) -> list:
     if stat.S_ISREG(have.st_mode) and path.startswith(CONTENT) and not path.startswith(CONTENT_CHANGES) and have.st_size < 2**20:
         with open(path, "rb") as file:
             return [*known, hashlib.sha256(file.read()).hexdigest()[:16]]
+    if stat.S_ISREG(have.st_mode) and path.startswith(PACKAGED):
+        return [*known, have.st_size, have.st_mtime_ns]
     return known
 
 
 def take(config: dict) -> dict:
     """Return path -> facts of all that is not left out."""
-    found = {}
-    todo = ["/"]
+    found = {PACKAGES: [os.stat(PACKAGES).st_mtime_ns]}
+    todo = [*TOPS]
     while todo:
         folder = todo.pop()
         try:
@@ -74,8 +80,11 @@ def main(config: dict) -> None:
         before = json.load(file)
     after = take(config)
     changes = []
+    installed = before.pop(PACKAGES) != after.pop(PACKAGES)
     for path in sorted(set(before) | set(after)):
         was, now = before.get(path), after.get(path)
+        if installed and path.startswith(PACKAGED) and not path.startswith(CONTENT):
+            was, now = was and was[:4], now and now[:4]
         if was == now or config["app"] in path:
             if now and now[0] == "owner" and now[1] and not (was and was[1]):
                 changes.append(f"{path} belongs to the app now")
