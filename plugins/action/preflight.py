@@ -15,6 +15,7 @@ from ansible import context
 from ansible.errors import AnsibleError, AnsibleUndefinedVariable
 from ansible.plugins.action import ActionBase
 from ansible_collections.quayside.django.plugins.module_utils import doctor, doctor_inventory, model, preflight, printed
+from ansible_collections.quayside.django.plugins.plugin_utils import spelling
 
 CFG = doctor.finding("controller.settings", "warning", "ansible.cfg of your project",
                      "it lacks pipelining or ServerAlive: runs take longer, and one whose connection is cut may hang",
@@ -64,7 +65,8 @@ class Inventory(ActionBase):
             return [doctor.finding("inventory.wrong", "error", "django_apps", f"it cannot be read: {reason(error)}",
                                    f"define it in inventories/{environment}/group_vars/{environment}/ (secrets: playbooks/secrets.yml makes them in "
                                    "vault.yml there)")]
-        findings = doctor.of_apps(preflight.apps(declared, name, one, environment, allowed))
+        findings = doctor.of_apps(preflight.apps(declared, name, one, environment, allowed)) or [
+            doctor.of_text("model.wrong", "error", text) for app in declared for text in spelling.findings(app)]
         if findings:
             return findings
         apps = model.load(declared)

@@ -335,6 +335,7 @@ COMMANDS = [{"name": "migrate", "manage": "migrate --noinput", "once": True},
 DRAIN = {"http": 30, "worker": 300, "beat": 20, "other": 30}
 PASSWORD_IN_URL = re.compile(r"://[^/@\s]*:[^/@\s]+@")
 CONTAINER_EDGES = ("nginx_container", "traefik")
+NAMES = ("version", "tag")  # of commits, branches and images: one of digits alone loses its zeroes without quotes
 WITHOUT_HTTP3 = ("bookworm", "jammy", "noble")  # nginx before 1.25
 HSTS = "Strict-Transport-Security"
 
@@ -385,6 +386,9 @@ def validate(app: dict) -> tuple[list[str], dict]:
     unknown = list(unknown_keys(app, SPEC, ""))
     if unknown:
         return unknown, {}
+    unquoted = list(unquoted_texts(app, SPEC, "")) + unquoted_secrets(app.get("secrets"))
+    if unquoted:
+        return unquoted, {}
     result = ArgumentSpecValidator(SPEC).validate(app)
     return list(result.error_messages) or unreadable(result.validated_parameters), result.validated_parameters
 
@@ -417,6 +421,26 @@ def unknown_keys(value: dict, spec: dict, prefix: str):
                 if isinstance(entry, dict):
                     label = f"{prefix}{key}[{entry.get('name', number)}]." if isinstance(item, list) else f"{prefix}{key}."
                     yield from unknown_keys(entry, spec[key]["options"], label)
+
+
+def unquoted_texts(value: dict, spec: dict, prefix: str):
+    """Yield a text for each field of text whose value YAML has read as something else, and so has changed: 1.10 is 1.1, and 0123456 another commit."""
+    for key, item in value.items():
+        field, items = spec[key], item if isinstance(item, list) else [item]
+        for number, entry in enumerate(items):
+            named = entry.get("name", number) if isinstance(entry, dict) else number
+            label = f"{prefix}{key}[{named}]" if isinstance(item, list) else f"{prefix}{key}"
+            if "options" in field and isinstance(entry, dict):
+                yield from unquoted_texts(entry, field["options"], f"{label}.")
+            elif "str" in (field["type"], field.get("elements")) and (isinstance(entry, (bool, float)) or (key in NAMES and isinstance(entry, int))):
+                yield f"{label}: {fields.unquoted(entry)}"
+
+
+def unquoted_secrets(secrets) -> list[str]:
+    """Return a text for each secret that YAML has read as a number, a truth or a date. The value is not told: it is a secret in another spelling."""
+    return [f"secrets: {name} is written without quotes, and YAML reads it as another value (012 is 10, 1.10 is 1.1, off is False): write it in quotes "
+            "(ansible-vault edit), or end its template with `| string`" for name, value in (secrets or {}).items()
+            if value is not None and not isinstance(value, (str, dict, list))] if isinstance(secrets, Mapping) else []
 
 
 def derive(app: dict) -> dict:
