@@ -338,7 +338,7 @@ def url_folder(value: str, app: dict) -> str:
 
 
 def variables(value: dict, _app: dict) -> str:
-    """Refuse names that are none for variables, and values of several lines."""
+    """Refuse names that are none for variables, and values that steer a terminal."""
     for name, item in value.items():
         if changed(item):
             return f"{name}: {changed(item)}"
@@ -346,7 +346,7 @@ def variables(value: dict, _app: dict) -> str:
             env_file.check(name, item)
         except env_file.EnvError as error:
             return str(error)
-        if CONTROL.search(env_file.text(item).replace("\t", " ")):
+        if CONTROL_IN_LINES.search(env_file.text(item)):
             return f"{name} holds a control character"
     return ""
 
@@ -443,7 +443,7 @@ CHECKS = {
     "cache.image": pattern(IMAGE, "no image, such as redis:7-alpine"), "cache.memory": pattern(REDIS_MEMORY, "neither auto nor a size such as 256mb"),
     "cache.policy": pattern(re.compile(rf"^({'|'.join(REDIS_POLICIES)})\Z"), f"no policy of Redis; there are {', '.join(REDIS_POLICIES)}"),
     "static.url": url_folder, "static.root": place, "media.url": url_folder, "media.root": place,
-    "env": variables, "secrets": secret_names,
+    "env": variables, "secrets": secret_names, "secret_files[]": secret_name,
     "health.path": pattern(REQUEST, "no path of a request, such as /healthz/"), "health.host": pattern(HOST, "no name or address"), "health.text": text,
     "health.json": plain_values, "body_size": size, "headers": headers, "site_extra": lines,
     "allow[].path": route, "allow[].addresses[]": addresses, "allow[].users": users, "limits[].path": route, "limits[].exempt[]": route,
