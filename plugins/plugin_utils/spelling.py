@@ -5,6 +5,7 @@ Ansible keeps for each key where it was read (since 2.19). What comes from an en
 """
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 
@@ -32,6 +33,12 @@ def written(key) -> str:
         return ""
     found = re.match(SCALAR.format(re.escape(str(key))), line[origin.col_num - 1:])
     return found[1] if found else ""
+
+
+def file_of(value) -> str:
+    """Return the file that a value was read from, empty where that is not known."""
+    origin = Origin.get_tag(value) if Origin else None
+    return os.path.relpath(origin.path) if origin is not None and origin.path else ""
 
 
 def of_variables(env, label: str, read=written) -> list[str]:
