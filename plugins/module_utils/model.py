@@ -288,7 +288,7 @@ SPEC = {
     "env": {"type": "dict", "default": {}, "description": "Variables of every process and command. They win over derived ones."},
     "secrets": {"type": "dict", "default": {}, "no_log": True, "description": [
         "Variables that nobody may see, from the vault: SECRET_KEY always, DATABASE_PASSWORD with C(engine: postgresql), "
-        "REDIS_PASSWORD with a port. At least 8 characters each."]},
+        "REDIS_PASSWORD with a port. Those three and passwords of C(allow) have at least 8 characters."]},
     "secret_files": {"type": "list", "elements": "str", "default": [], "description": [
         "Names of secrets that arrive as files, such as a service account: C(NAME_FILE) holds the path of the file, and C(NAME) is no variable then."]},
     "health": sub({
@@ -746,7 +746,7 @@ def inspect_env(app: dict) -> list[str]:
             found.append(f"secrets: {name} is missing ({reason}): playbooks/secrets.yml puts what can be made into the environment's vault file, "
                          "and tells the rest")
     for name, value in app["secrets"].items():
-        if value and len(value) < SECRET_LENGTH:
+        if name in made_here(app) and value and len(value) < SECRET_LENGTH:
             found.append(f"secrets: {name} is shorter than {SECRET_LENGTH} characters: make one with `openssl rand -hex 32`")
         if name in single and re.search(r"[\n\r]", env_file.text(value)):
             found.append(f"secrets: {name} holds a line break, and a service or a URL takes one line (a YAML block ends with one): write it in quotes, "
@@ -754,6 +754,16 @@ def inspect_env(app: dict) -> list[str]:
     found += inspect_secret_files(app)
     both = sorted(set(app["env"]) & set(app["secrets"]))
     return found + [f"env: {name} is also in secrets; keep it in one of them" for name in both]
+
+
+def made_here(app: dict) -> set:
+    """Return the names of the secrets that we make, so that nobody else decides how long they are."""
+    return {*ROTATED, *IN_ROTATION, *(str(name) for allow in app["allow"] for name in allow["users"].values())}
+
+
+def short_secrets(app: dict) -> list[str]:
+    """Return the names of secrets that are short and that somebody else has chosen, such as a PIN or the id of a client."""
+    return sorted(name for name, value in app["secrets"].items() if value and len(value) < SECRET_LENGTH and name not in made_here(app))
 
 
 def inspect_secret_files(app: dict) -> list[str]:

@@ -196,8 +196,8 @@ def find(folder: str, environment: str, root: str, chosen: str = "") -> Store | 
     return None
 
 
-def given(name: str, path: str) -> str:
-    """Return a value that only a person knows: from a file, or asked for; raise VaultFileError."""
+def given(name: str, path: str, passwords=()) -> str:
+    """Return a value that only a person knows: from a file, or asked for; raise VaultFileError. ``passwords``: names of those that are no short ones."""
     if path:
         try:
             with open(os.path.expanduser(path), encoding="utf-8") as file:
@@ -212,6 +212,8 @@ def given(name: str, path: str) -> str:
             raise VaultFileError(f"only you know the new value of {name}, and nobody can be asked here: give a file, -e value_file=PATH") from error
     if "\n" in value and name in (*model.ONE_LINE, *model.IN_ROTATION):
         raise VaultFileError(f"the new value of {name} holds a line break, and a service or a URL takes one line")
-    if len(value) < model.SECRET_LENGTH:
+    if not value:
+        raise VaultFileError(f"the new value of {name} is empty")
+    if len(value) < model.SECRET_LENGTH and name in (*model.ROTATED, *passwords):
         raise VaultFileError(f"the new value of {name} is shorter than {model.SECRET_LENGTH} characters")
     return value

@@ -275,9 +275,18 @@ def test_an_app_without_database_and_cache_needs_the_secret_key_only():
 
 
 def test_a_short_secret_is_refused_without_being_shown():
-    (found,) = findings(written(secrets=dict(SECRETS, EMAIL_PASSWORD="hunter2")))
-    assert found.startswith("app pos: secrets: EMAIL_PASSWORD is shorter than 8 characters")
+    (found,) = findings(written(secrets=dict(SECRETS, SECRET_KEY="hunter2")))
+    assert found.startswith("app pos: secrets: SECRET_KEY is shorter than 8 characters")
     assert "hunter2" not in found
+
+
+def test_a_short_password_of_basic_auth_is_refused():
+    (found,) = findings(written(secrets=dict(SECRETS, ADMIN="hunter2"), allow=[{"path": "/x/", "users": {"me": "ADMIN"}}]))
+    assert found.startswith("app pos: secrets: ADMIN is shorter than 8 characters")
+
+
+def test_a_short_secret_that_somebody_else_chose_is_taken():
+    assert model.short_secrets(loaded(secrets=dict(SECRETS, SIM_PIN="1234", CLIENT="id-1", LONG="l" * 8, EMPTY=""))) == ["CLIENT", "SIM_PIN"]
 
 
 def test_a_deploy_key_may_have_lines_and_reaches_no_process():

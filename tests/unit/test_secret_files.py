@@ -85,3 +85,14 @@ def test_a_password_of_a_service_has_one_line(tmp_path):
     (tmp_path / "value").write_text(PEM)
     with pytest.raises(VaultFileError, match="DATABASE_PASSWORD holds a line break"):
         vault_store.given("DATABASE_PASSWORD", str(tmp_path / "value"))
+
+
+@pytest.mark.parametrize(("name", "passwords", "wrong"), [
+    ("SIM_PIN", (), ""), ("DATABASE_PASSWORD", (), "is shorter than 8 characters"), ("ADMIN", ("ADMIN",), "is shorter than 8 characters")])
+def test_the_length_of_a_value_that_a_person_gives(tmp_path, name, passwords, wrong):
+    (tmp_path / "value").write_text("1234\n")
+    if not wrong:
+        assert vault_store.given(name, str(tmp_path / "value"), passwords) == "1234"
+        return
+    with pytest.raises(VaultFileError, match=wrong):
+        vault_store.given(name, str(tmp_path / "value"), passwords)
