@@ -15,6 +15,7 @@ from ansible import context
 from ansible.errors import AnsibleError, AnsibleUndefinedVariable
 from ansible.plugins.action import ActionBase
 from ansible_collections.quayside.django.plugins.module_utils import doctor, doctor_inventory, model, preflight, printed
+from ansible_collections.quayside.django.plugins.plugin_utils import braces, spelling
 
 CFG = doctor.finding("controller.settings", "warning", "ansible.cfg of your project",
                      "it lacks pipelining or ServerAlive: runs take longer, and one whose connection is cut may hang",
@@ -60,11 +61,16 @@ class Inventory(ActionBase):
         allowed = self._variable(task_vars, "django_debug_environments", ["dev", "local"])
         try:
             declared = self._variable(task_vars, "django_apps", [])
-        except AnsibleUndefinedVariable as error:
+        except AnsibleError as error:
+            wrong = braces.findings(task_vars, self._templar.template)
+            if wrong or not isinstance(error, AnsibleUndefinedVariable):
+                return [doctor.of_text("inventory.wrong", "error", text) for text in wrong or [f"django_apps cannot be read: {reason(error)}"]]
             return [doctor.finding("inventory.wrong", "error", "django_apps", f"it cannot be read: {reason(error)}",
                                    f"define it in inventories/{environment}/group_vars/{environment}/ (secrets: playbooks/secrets.yml makes them in "
                                    "vault.yml there)")]
-        findings = doctor.of_apps(preflight.apps(declared, name, one, environment, allowed))
+        findings = [doctor.of_text("inventory.wrong", "error", text) for text in braces.findings(task_vars)]
+        findings = findings or doctor.of_apps(preflight.apps(declared, name, one, environment, allowed)) or [
+            doctor.of_text("model.wrong", "error", text) for app in declared for text in spelling.findings(app)]
         if findings:
             return findings
         apps = model.load(declared)

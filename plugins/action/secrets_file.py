@@ -46,7 +46,8 @@ class ActionModule(ActionBase):
         for app in apps if args["also"] else []:
             if args["app"] in ("", app["name"]):
                 app["needed"].update(dict.fromkeys(args["also"], "asked for"))
-        values = {name: vault_store.given(name, args["value_file"]) for name in args["also"] if args["value_file"]}
+        passwords = {name for app in apps for name in model.made_here(app["app"])}
+        values = {name: vault_store.given(name, args["value_file"], passwords) for name in args["also"] if args["value_file"]}
         plan = secret_needs.plan(apps, set(values))
         made = self._write(plan["make"], task_vars["inventory_dir"], environment, args, apps, values)
         lines = [f"{file}: {'would get' if self._task.check_mode else 'has got'} {vault_file.names(places)}" for file, places in made.items()]
@@ -106,7 +107,9 @@ def hints(apps):
         repo = app["app"]["source"]["repo"]
         if repo and "{{" not in repo and "://" not in repo.replace("ssh://", "") and not app["have"].get("SOURCE_KEY"):
             found.append(f"{repo} is reached by SSH: if it is private, the app {app['name']} needs SOURCE_KEY, {secret_needs.GIVEN['SOURCE_KEY']}")
-        found += [f"the app {app['name']} has short secrets, which are left as they are: {name} (at least {model.SECRET_LENGTH} characters)"
+        made = model.made_here(app["app"])
+        found += [f"the app {app['name']} has short secrets, which are left as they are: {name}" +
+                  (f" (at least {model.SECRET_LENGTH} characters, or every playbook refuses it)" if name in made else "")
                   for name, value in app["have"].items() if value and len(value) < model.SECRET_LENGTH]
     return list(dict.fromkeys(found))
 

@@ -9,7 +9,7 @@ import json
 import re
 import shlex
 
-from ansible_collections.quayside.django.plugins.module_utils import env_file, processes, shell_line
+from ansible_collections.quayside.django.plugins.module_utils import env_file, model, processes, shell_line
 
 HELPERS = "/quayside"  # where our programs are mounted in a container
 NEEDS_SHELL = re.compile(r"[|&;<>()$`*?\[\]#~]|^\w+=")
@@ -129,7 +129,11 @@ def service(app: dict, process: dict, release: str, facts: dict, copy: int) -> d
     # gunicorn and others read the last one where the image's own command says nothing.
     own = process["image"] == app["images"][0]["name"]  # a frontend has no business with the database's password
     secrets = {key: value for key, value in facts["secrets"].items() if own or key in process["secrets"]}
-    made["environment"] = {**facts["env"], **secrets, "HOME": "/tmp", **variables(app, process, release, copy),
+    # What lies in a file reaches those that would get the variable.
+    unread = [secret for secret in app.get("secret_files", []) if not own and secret not in process["secrets"]]
+    made["volumes"] = made["volumes"] + secret_files(app, release, [secret for secret in app.get("secret_files", []) if secret not in unread])
+    env = {key: value for key, value in facts["env"].items() if key.removesuffix("_FILE") not in unread}
+    made["environment"] = {**env, **secrets, "HOME": "/tmp", **variables(app, process, release, copy),
                            "WEB_CONCURRENCY": str(facts["workers"].get(name, 1)),
                            **{key: env_file.text(value) for key, value in process["env"].items()}}
     made["networks"] = networks(process, f"{name}-{release}")
@@ -177,6 +181,7 @@ def healthcheck(app: dict, process: dict, release: str) -> dict:
 def one_off(app: dict, release: str, facts: dict) -> dict:
     """Return the service of commands: it is never started by itself, and may write the release's static files."""
     made = common(app, release, facts, app["images"][0]["name"], writable_static=True)
+    made["volumes"] = made["volumes"] + secret_files(app, release, app.get("secret_files", []))
     made["profiles"] = ["manage"]
     made["environment"] = {**facts["env"], **facts["secrets"], "HOME": "/tmp", "PROCESS": "manage", "COPY": "1"}
     made["networks"] = {"default": {}}
@@ -209,6 +214,11 @@ def common(app: dict, release: str, facts: dict, image: str, writable_static: bo
         "cap_drop": ["ALL"], "security_opt": ["no-new-privileges:true"], "pids_limit": 1024,
         "volumes": volumes + app["container"]["volumes"],
     }
+
+
+def secret_files(app: dict, release: str, names: list[str]) -> list[dict]:
+    """Return the mounts of secrets that arrive as files, each under the path that its variable has on the host too."""
+    return [bind(path, path, read_only=True) for name, path in model.secret_file_paths(app, release).items() if name in names]
 
 
 def bind(source: str, target: str, read_only: bool = False) -> dict:

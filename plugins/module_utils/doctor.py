@@ -20,6 +20,7 @@ CODES = {
     "env.misspelled": "a variable that is set looks like another one that is read",
     "env.unread": "a variable is set, and nothing in the project reads it",
     "rotation.interrupted": "a rotation of secrets has not come to its end",
+    "secrets.short": "a secret that somebody else has chosen is short",
     "services.shared": "several hosts would have a database or a Redis of their own each",
     "database.unencrypted": "a database elsewhere is reached without TLS",
     "controller.settings": "ansible.cfg of the project lacks what makes runs fast and safe",

@@ -13,7 +13,7 @@ TRUE = ("1", "true", "yes", "on")
 def findings(app: dict) -> list[dict]:
     """Return what is wrong in one app of the model."""
     env = {key: env_file.text(value) for key, value in app["env"].items()}
-    return hosts(app, env) + origins(app, env) + files(app, env) + redirect(app, env) + names(app, env) + halfway(app)
+    return hosts(app, env) + origins(app, env) + files(app, env) + redirect(app, env) + names(app, env) + halfway(app) + short(app)
 
 
 def halfway(app: dict) -> list[dict]:
@@ -22,6 +22,14 @@ def halfway(app: dict) -> list[dict]:
     return [finding("rotation.interrupted", "warning", f"app {app['name']}: {', '.join(changing)}",
                     "a rotation was interrupted, so the old value is valid beside the new one", "run playbooks/rotate.yml again, it goes on where it stopped",
                     app["name"])] if changing else []
+
+
+def short(app: dict) -> list[dict]:
+    """Return a finding of the secrets that are short, and whose length is not ours to choose."""
+    found = model.short_secrets(app)
+    return [finding("secrets.short", "warning", f"app {app['name']}: {', '.join(found)}",
+                    f"less than {model.SECRET_LENGTH} characters can be guessed, and are not hidden in what the doctor prints",
+                    "take a longer one where whoever gave it to you can; a PIN or an id stays as it is", app["name"])] if found else []
 
 
 def words(text: str) -> list[str]:

@@ -6,7 +6,7 @@ import re
 
 NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*\Z")
 ESCAPED = re.compile(r'([\\"$`])')
-LINE = re.compile(r'^([A-Za-z_][A-Za-z0-9_]*)="((?:[^"\\]|\\.)*)"$')
+LINE = re.compile(r'([A-Za-z_][A-Za-z0-9_]*)="((?:[^"\\]|\\.)*)"(?:\n|\Z)', re.DOTALL)
 
 
 class EnvError(ValueError):
@@ -22,20 +22,20 @@ def text(value) -> str:
 
 
 def check(name: str, value) -> None:
-    """Raise EnvError when ``name`` is no variable name or ``value`` has a line break or a NUL byte."""
+    """Raise EnvError when ``name`` is no variable name or ``value`` is no text or has a NUL byte."""
     if not NAME.match(str(name)):
         raise EnvError(f"{name!r} is no name for a variable: use letters, digits and _ (not a digit first)")
     if isinstance(value, (dict, list, tuple)):
-        raise EnvError(f"{name} is a {type(value).__name__}: give one line of text (for JSON: to_json)")
-    if any(sign in text(value) for sign in "\n\r\0"):
-        raise EnvError(f"{name} holds a line break, which systemd and a shell read differently: use \\n inside the value and "
-                       "replace it in the settings, or base64")
+        raise EnvError(f"{name} is a {type(value).__name__}: give a text (for JSON: to_json)")
+    if "\0" in text(value):
+        raise EnvError(f"{name} holds a NUL byte, which no variable can carry: use base64, and undo it in the settings")
 
 
 def render(env: dict) -> str:
-    """Return the file's text: a sorted line ``NAME="value"`` for each item of ``env``.
+    """Return the file's text: a sorted line ``NAME="value"`` for each item of ``env``, or several lines for a value of several.
 
-    Inside double quotes both readers undo a backslash before backslash, double quote, dollar and backtick, and nothing else.
+    Inside double quotes both readers undo a backslash before backslash, double quote, dollar and backtick, and nothing else; they keep line
+    breaks and returns (systemd's src/basic/env-file.c, DOUBLE_QUOTE_VALUE).
     """
     lines = []
     for name in sorted(env):
@@ -46,10 +46,12 @@ def render(env: dict) -> str:
 
 def parse(content: str) -> dict:
     """Return what ``render`` was given, as text. Raise EnvError on a line that ``render`` does not write."""
-    env = {}
-    for line in filter(None, content.split("\n")):
-        found = LINE.match(line)
-        if not found:
-            raise EnvError(f"not a line of ours: {line.split('=')[0]!r}")
-        env[found[1]] = re.sub(r"\\(.)", r"\1", found[2])
+    env, at = {}, 0
+    while at < len(content):
+        found = LINE.match(content, at)
+        if not found and content[at] != "\n":
+            raise EnvError(f"not a line of ours: {content[at:].splitlines()[0].split('=')[0]!r}")
+        if found:
+            env[found[1]] = re.sub(r"\\(.)", r"\1", found[2], flags=re.DOTALL)
+        at = found.end() if found else at + 1
     return env

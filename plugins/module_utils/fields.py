@@ -90,6 +90,21 @@ def tops(app: dict) -> tuple:
     return (*TOPS, f"/var/lib/{app['name']}")
 
 
+def unquoted(value) -> str:
+    """Return what is wrong with a value that stands where a text belongs, since YAML reads it as something else; empty where the text stays the same."""
+    if isinstance(value, (bool, int, float)) or hasattr(value, "isoformat"):
+        return f"YAML has read it as another value, {env_file.text(value)}, since it has no quotes (1.10 is 1.1, 012 is 10, off is False): write it in quotes"
+    return ""
+
+
+def changed(value) -> str:
+    """Return what is wrong with the value of a variable: a number with a point or a moment, which do not arrive as they are written.
+
+    Whole numbers and truths are judged by how they are written (``plugin_utils/spelling.py``): most of them stay the same, or become what is documented.
+    """
+    return unquoted(value) if isinstance(value, float) or hasattr(value, "hour") else ""
+
+
 # Kinds of fields
 
 
@@ -323,13 +338,15 @@ def url_folder(value: str, app: dict) -> str:
 
 
 def variables(value: dict, _app: dict) -> str:
-    """Refuse names that are none for variables, and values of several lines."""
+    """Refuse names that are none for variables, and values that steer a terminal."""
     for name, item in value.items():
+        if changed(item):
+            return f"{name}: {changed(item)}"
         try:
             env_file.check(name, item)
         except env_file.EnvError as error:
             return str(error)
-        if CONTROL.search(env_file.text(item).replace("\t", " ")):
+        if CONTROL_IN_LINES.search(env_file.text(item)):
             return f"{name} holds a control character"
     return ""
 
@@ -339,6 +356,8 @@ def arguments(value: dict, _app: dict) -> str:
     for name, item in value.items():
         if not env_file.NAME.match(str(name)):
             return f"{name!r} is no name for a variable: use letters, digits and _ (not a digit first)"
+        if changed(item):
+            return f"{name}: {changed(item)}"
         if CONTROL_IN_LINES.search(env_file.text(item)):
             return f"{name} holds a control character"
     return ""
@@ -363,6 +382,8 @@ def headers(value: dict, _app: dict) -> str:
     for name, item in value.items():
         if not HEADER.match(str(name)):
             return f"{name!r} is no name of a header: letters, digits and dashes"
+        if changed(item):
+            return f"{name}: {changed(item)}"
         if CONTROL.search(env_file.text(item)):
             return f"{name} holds a line break or another control character"
     return ""
@@ -422,7 +443,7 @@ CHECKS = {
     "cache.image": pattern(IMAGE, "no image, such as redis:7-alpine"), "cache.memory": pattern(REDIS_MEMORY, "neither auto nor a size such as 256mb"),
     "cache.policy": pattern(re.compile(rf"^({'|'.join(REDIS_POLICIES)})\Z"), f"no policy of Redis; there are {', '.join(REDIS_POLICIES)}"),
     "static.url": url_folder, "static.root": place, "media.url": url_folder, "media.root": place,
-    "env": variables, "secrets": secret_names,
+    "env": variables, "secrets": secret_names, "secret_files[]": secret_name,
     "health.path": pattern(REQUEST, "no path of a request, such as /healthz/"), "health.host": pattern(HOST, "no name or address"), "health.text": text,
     "health.json": plain_values, "body_size": size, "headers": headers, "site_extra": lines,
     "allow[].path": route, "allow[].addresses[]": addresses, "allow[].users": users, "limits[].path": route, "limits[].exempt[]": route,
@@ -448,6 +469,14 @@ def values(value, path: list[str], label: str = ""):
         return
     for number, item in enumerate(found or []):
         yield from values(item, path[1:], f"{label}[{item.get('name') or number}]" if isinstance(item, dict) else label)
+
+
+def raw_values(app, path: list[str]):
+    """Yield (label, value) of a field of an app as the inventory has it, whatever is missing in it or wrong."""
+    try:
+        yield from values(app, path)
+    except (AttributeError, TypeError):
+        return
 
 
 def findings(app: dict, only: tuple = ()) -> list[str]:

@@ -20,6 +20,9 @@ SECRET_LENGTH = 8
 CONTAINER_PORT = 8000
 # Secrets that serve the deploy and that no process of the app sees.
 DEPLOY_SECRETS = ("SOURCE_KEY", "REGISTRY_PASSWORD", "ACME_EAB_HMAC_KEY")
+# Those that a service, an URL or a list holds: one line each.
+ONE_LINE = ("SECRET_KEY", "SECRET_KEY_FALLBACKS", "DATABASE_PASSWORD", "REDIS_PASSWORD", "REGISTRY_PASSWORD", "ACME_EAB_HMAC_KEY", "DATABASE_URL", "CACHE_URL",
+            "SESSION_URL", "CELERY_BROKER_URL", "CELERY_RESULT_URL")
 # Those that playbooks/rotate.yml changes by itself; in a vault file NAME_NEXT and NAME_PREVIOUS tell how far it has come.
 ROTATED = ("SECRET_KEY", "DATABASE_PASSWORD", "REDIS_PASSWORD")
 IN_ROTATION = tuple(f"{name}_{mark}" for name in ROTATED for mark in ("NEXT", "PREVIOUS"))
@@ -285,7 +288,9 @@ SPEC = {
     "env": {"type": "dict", "default": {}, "description": "Variables of every process and command. They win over derived ones."},
     "secrets": {"type": "dict", "default": {}, "no_log": True, "description": [
         "Variables that nobody may see, from the vault: SECRET_KEY always, DATABASE_PASSWORD with C(engine: postgresql), "
-        "REDIS_PASSWORD with a port. At least 8 characters each."]},
+        "REDIS_PASSWORD with a port. Those three and passwords of C(allow) have at least 8 characters."]},
+    "secret_files": {"type": "list", "elements": "str", "default": [], "description": [
+        "Names of secrets that arrive as files, such as a service account: C(NAME_FILE) holds the path of the file, and C(NAME) is no variable then."]},
     "health": sub({
         "path": {"type": "str", "default": "/", "description": "Path that is asked."},
         "host": {"type": "str", "default": "", "description": "Host header. Default: the canonical domain, or the first."},
@@ -335,6 +340,7 @@ COMMANDS = [{"name": "migrate", "manage": "migrate --noinput", "once": True},
 DRAIN = {"http": 30, "worker": 300, "beat": 20, "other": 30}
 PASSWORD_IN_URL = re.compile(r"://[^/@\s]*:[^/@\s]+@")
 CONTAINER_EDGES = ("nginx_container", "traefik")
+NAMES = ("version", "tag")  # of commits, branches and images: one of digits alone loses its zeroes without quotes
 WITHOUT_HTTP3 = ("bookworm", "jammy", "noble")  # nginx before 1.25
 HSTS = "Strict-Transport-Security"
 
@@ -385,6 +391,9 @@ def validate(app: dict) -> tuple[list[str], dict]:
     unknown = list(unknown_keys(app, SPEC, ""))
     if unknown:
         return unknown, {}
+    unquoted = list(unquoted_texts(app, SPEC, "")) + unquoted_secrets(app.get("secrets"))
+    if unquoted:
+        return unquoted, {}
     result = ArgumentSpecValidator(SPEC).validate(app)
     return list(result.error_messages) or unreadable(result.validated_parameters), result.validated_parameters
 
@@ -417,6 +426,26 @@ def unknown_keys(value: dict, spec: dict, prefix: str):
                 if isinstance(entry, dict):
                     label = f"{prefix}{key}[{entry.get('name', number)}]." if isinstance(item, list) else f"{prefix}{key}."
                     yield from unknown_keys(entry, spec[key]["options"], label)
+
+
+def unquoted_texts(value: dict, spec: dict, prefix: str):
+    """Yield a text for each field of text whose value YAML has read as something else, and so has changed: 1.10 is 1.1, and 0123456 another commit."""
+    for key, item in value.items():
+        field, items = spec[key], item if isinstance(item, list) else [item]
+        for number, entry in enumerate(items):
+            named = entry.get("name", number) if isinstance(entry, dict) else number
+            label = f"{prefix}{key}[{named}]" if isinstance(item, list) else f"{prefix}{key}"
+            if "options" in field and isinstance(entry, dict):
+                yield from unquoted_texts(entry, field["options"], f"{label}.")
+            elif "str" in (field["type"], field.get("elements")) and (isinstance(entry, (bool, float)) or (key in NAMES and isinstance(entry, int))):
+                yield f"{label}: {fields.unquoted(entry)}"
+
+
+def unquoted_secrets(secrets) -> list[str]:
+    """Return a text for each secret that YAML has read as a number, a truth or a date. The value is not told: it is a secret in another spelling."""
+    return [f"secrets: {name} is written without quotes, and YAML reads it as another value (012 is 10, 1.10 is 1.1, off is False): write it in quotes "
+            "(ansible-vault edit), or end its template with `| string`" for name, value in (secrets or {}).items()
+            if value is not None and not isinstance(value, (str, dict, list))] if isinstance(secrets, Mapping) else []
 
 
 def derive(app: dict) -> dict:
@@ -712,6 +741,7 @@ def inspect_processes(app: dict) -> list[str]:
 
 def inspect_env(app: dict) -> list[str]:
     """Return what is wrong with env and secrets: names, line breaks, what is missing or too short."""
+    single = {*ONE_LINE, *IN_ROTATION, *(unseen(app) - {"SOURCE_KEY"})}
     found = env_findings(app["env"], "env") + env_findings(
         {key: value for key, value in app["secrets"].items() if key not in unseen(app)}, "secrets")
     for name, reason in needed_secrets(app).items():
@@ -719,10 +749,36 @@ def inspect_env(app: dict) -> list[str]:
             found.append(f"secrets: {name} is missing ({reason}): playbooks/secrets.yml puts what can be made into the environment's vault file, "
                          "and tells the rest")
     for name, value in app["secrets"].items():
-        if value and len(value) < SECRET_LENGTH:
+        if name in made_here(app) and value and len(value) < SECRET_LENGTH:
             found.append(f"secrets: {name} is shorter than {SECRET_LENGTH} characters: make one with `openssl rand -hex 32`")
+        if name in single and re.search(r"[\n\r]", env_file.text(value)):
+            found.append(f"secrets: {name} holds a line break, and a service or a URL takes one line (a YAML block ends with one): write it in quotes, "
+                         "or with |- instead of |")
+    found += inspect_secret_files(app)
     both = sorted(set(app["env"]) & set(app["secrets"]))
     return found + [f"env: {name} is also in secrets; keep it in one of them" for name in both]
+
+
+def made_here(app: dict) -> set:
+    """Return the names of the secrets that we make, so that nobody else decides how long they are."""
+    return {*ROTATED, *IN_ROTATION, *(str(name) for allow in app["allow"] for name in allow["users"].values())}
+
+
+def short_secrets(app: dict) -> list[str]:
+    """Return the names of secrets that are short and that somebody else has chosen, such as a PIN or the id of a client."""
+    return sorted(name for name, value in app["secrets"].items() if value and len(value) < SECRET_LENGTH and name not in made_here(app))
+
+
+def inspect_secret_files(app: dict) -> list[str]:
+    """Return what is wrong with the secrets that arrive as files."""
+    found, plain = [], set(app["secrets"]) - unseen(app) - {"SECRET_KEY", "DATABASE_PASSWORD", "REDIS_PASSWORD"}
+    for name in app["secret_files"]:
+        if name not in plain:
+            known = f"there are {', '.join(sorted(plain))}" if plain else "there are none but those that the deploy itself reads"
+            found.append(f"secret_files: {name} is none of the app's own secrets; {known}")
+        found += [f"secret_files: {name}_FILE is the path of the file of {name}: leave it out of {field}" for field in ("env", "secrets")
+                  if f"{name}_FILE" in app[field]]
+    return found
 
 
 def env_findings(env: dict, label: str) -> list[str]:
@@ -879,7 +935,13 @@ def release_environment(app: dict, release: str, version: str, secure: bool = Fa
     """
     static = app["static"]["root"] if app["static"]["root"].startswith("/") else f"{app['root']}/releases/{release}/static"
     env = {"RELEASE": release, "VERSION": version, "STATIC_ROOT": static, SECURE_REDIRECT: str(secure)}
+    env.update({f"{name}_FILE": path for name, path in secret_file_paths(app, release).items()})
     return dict(env, **environment(app))
+
+
+def secret_file_paths(app: dict, release: str) -> dict:
+    """Return name -> path of the secrets that arrive as files; each release has its own."""
+    return {name: f"{app['root']}/releases/{release}/secrets/{name}" for name in app.get("secret_files", [])}
 
 
 def unseen(app: dict) -> set:
@@ -1050,7 +1112,7 @@ def packages(apps: list[dict]) -> list[str]:
 
 def identity(app: dict) -> dict:
     """Return what makes a release what it is, beside its commit: a change of one of these needs a new release."""
-    same = {"env": environment(app), "processes": app["processes"], "subdir": app["source"]["subdir"],
+    same = {"env": environment(app), "processes": app["processes"], "subdir": app["source"]["subdir"], "secret_files": app["secret_files"],
             "manage": app["manage"], "static": app["static"]["root"], "media": app["media"]["root"], "folders": app["folders"],
             "frontends": app["frontends"]}
     if app["runtime"] == "compose":

@@ -59,6 +59,25 @@ class Runtime:
         apps = [self.app, *(app for app in self.neighbours if app["name"] != self.app["name"])]
         return sizing.plan({"cores": cores, "memory": memory}, apps)["apps"][self.app["name"]]["processes"]
 
+    def variables(self) -> dict:
+        """Return the secrets that arrive as variables."""
+        return {name: value for name, value in self.secrets.items() if name not in self.app.get("secret_files", [])}
+
+    def write_secret_files(self, release: str, copied: str = "") -> None:
+        """Write the secrets of a release that arrive as files; only the user of its processes reads them. ``copied``: the release that is copied."""
+        paths = model.secret_file_paths(self.app, release)
+        if not paths:
+            return
+        owner, group = self.reader()
+        host.folder(self.shelf.path(release, "secrets"), 0o711)
+        for name, path in paths.items():
+            before = contained.text(model.secret_file_paths(self.app, copied)[name]) if copied else ""
+            host.write(path, self.secrets.get(name) or before, 0o440, owner, group)
+
+    def reader(self) -> tuple[int, int]:
+        """Return owner and group of a file that only the app's processes read."""
+        return 0, host.ids(self.app["user"])[1]
+
     def wanted(self, group: str = "") -> list[dict]:
         """Return the processes of a group, or all of them."""
         return [process for process in self.app["processes"] if not group or processes.group(process) == group]

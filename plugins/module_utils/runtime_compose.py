@@ -145,15 +145,21 @@ class Compose(Runtime):
         self.write_project(release, dict(record, ports={}), name=f"{self.app['name']}-check")
         return {"ports": {}}, ["build: all images are here"]
 
-    def write_project(self, release: str, record: dict, name: str = "") -> None:
+    def reader(self) -> tuple[int, int]:
+        """Return owner and group of a file that only the app's containers read: they may run as a user of their own."""
+        user, _colon, group = self.app["container"]["user"].partition(":")
+        return (int(user), int(group or 0)) if user else super().reader()
+
+    def write_project(self, release: str, record: dict, name: str = "", copied: str = "") -> None:
         """Write the compose project of a release, the programs that we mount, and its manage command; let compose judge it."""
         for program, module in IN_APP.items():
             host.write(self.shelf.path(release, "lib", program), source_of(module))
         host.write(self.shelf.path(release, "lib", "health"), compose_project.HEALTH, 0o755)
+        self.write_secret_files(release, copied)
         uid, gid = host.ids(self.app["user"])
         env = env_file.parse(host.text(self.shelf.path(release, "env")))
         published = edges.EDGES[self.app["edge"]].published
-        facts = compose_project.facts_of(self.app, release, record, env, self.secrets, f"{uid}:{gid}", self.sizes(), published)
+        facts = compose_project.facts_of(self.app, release, record, env, self.variables(), f"{uid}:{gid}", self.sizes(), published)
         project = compose_project.project(self.app, release, facts)
         if name:
             project["name"] = name
@@ -172,7 +178,7 @@ class Compose(Runtime):
         if missing:
             raise host.PhaseError(f"the image {missing[0]} of {target} is no longer on this host: pick another release, or deploy its version anew")
         ports = self.choose_ports(release) if edges.EDGES[self.app["edge"]].published else {}
-        self.write_project(release, dict(record, ports=ports))
+        self.write_project(release, dict(record, ports=ports), copied=target)
         self.create(release)
         return {"ports": ports}
 

@@ -129,7 +129,7 @@ class Systemd(Runtime):
 
     def settle_secrets(self) -> None:
         """Write the one current file of secrets; what was there before waits beside it for ``restore_secrets``."""
-        path, text = model.secrets_file(self.app), env_file.render(self.secrets)
+        path, text = model.secrets_file(self.app), env_file.render(self.variables())
         before = host.text(path)
         if before and before != text:
             host.write(f"{path}.before", before, 0o600)  # the live release may restart at any time
@@ -243,6 +243,7 @@ class Systemd(Runtime):
             text = host.text(self.shelf.path(target, name)).replace(target, release)
             self.write_program(release, name, text)
         self.write_ports(release, ports)
+        self.write_secret_files(release, target)
         self.install(only_missing=True)
         return {"ports": ports}
 
@@ -260,6 +261,7 @@ class Systemd(Runtime):
     def write_scripts(self, release: str, venv: str, ports: dict) -> None:
         """Write what the units start, and the helpers that run inside the app's venv."""
         self.write_ports(release, ports)
+        self.write_secret_files(release)
         sizes = self.sizes()
         for process in self.app["processes"]:
             script = processes.script(self.app, process, release, venv, sizes[process["name"]]["workers"])

@@ -47,8 +47,8 @@ def get(data: dict, place: tuple):
 
 
 def quoted(value: str) -> str:
-    """Return a text as YAML that no reader takes for anything else; a text of several lines too."""
-    return json.dumps(value, ensure_ascii=False)
+    """Return a text as YAML that no reader takes for anything else: a text of several lines too, and one with braces, which Ansible would fill in."""
+    return "!unsafe " * any(mark in value for mark in ("{{", "{%", "{#")) + json.dumps(value, ensure_ascii=False)
 
 
 def apply(text: str, changes: dict) -> str:

@@ -196,12 +196,13 @@ def find(folder: str, environment: str, root: str, chosen: str = "") -> Store | 
     return None
 
 
-def given(name: str, path: str) -> str:
-    """Return a value that only a person knows: from a file, or asked for; raise VaultFileError."""
+def given(name: str, path: str, passwords=()) -> str:
+    """Return a value that only a person knows: from a file, or asked for; raise VaultFileError. ``passwords``: names of those that are no short ones."""
     if path:
         try:
             with open(os.path.expanduser(path), encoding="utf-8") as file:
-                value = file.read().rstrip("\n")
+                value = file.read()
+                value = value if "\n" in value.strip("\n") else value.strip("\n")
         except OSError as error:
             raise VaultFileError(f"{path} cannot be read: {error.strerror}") from error
     else:
@@ -209,8 +210,10 @@ def given(name: str, path: str) -> str:
             value = Display().prompt_until(f"the new value of {name} (it is not shown): ", private=True).decode().strip("\r\n")
         except (AnsiblePromptNoninteractive, AnsiblePromptInterrupt) as error:
             raise VaultFileError(f"only you know the new value of {name}, and nobody can be asked here: give a file, -e value_file=PATH") from error
-    if "\n" in value and name not in model.DEPLOY_SECRETS:
-        raise VaultFileError(f"the new value of {name} holds a line break, which no env file can carry: use base64, and undo it in the settings")
-    if len(value) < model.SECRET_LENGTH:
+    if "\n" in value and name in (*model.ONE_LINE, *model.IN_ROTATION):
+        raise VaultFileError(f"the new value of {name} holds a line break, and a service or a URL takes one line")
+    if not value:
+        raise VaultFileError(f"the new value of {name} is empty")
+    if len(value) < model.SECRET_LENGTH and name in (*model.ROTATED, *passwords):
         raise VaultFileError(f"the new value of {name} is shorter than {model.SECRET_LENGTH} characters")
     return value

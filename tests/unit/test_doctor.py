@@ -103,6 +103,7 @@ TLS = {"mode": "provided", "certificate": "/c", "key": "/k"}
     ({"tls": TLS, "env": {"CSRF_TRUSTED_ORIGINS": "https://*.example.com"}}, []),
     ({"tls": TLS, "env": {"CSRF_TRUSTED_ORIGINS": "http://pos.example.com"}}, ["csrf.missing-origin"]),
     ({"env": {"CSRF_TRUSTED_ORIGINS": ""}}, []),
+    ({"secrets": {"SECRET_KEY": "k" * 50, "DATABASE_PASSWORD": "d" * 12, "SIM_PIN": "1234"}}, ["secrets.short"]),
     ({"secrets": {"SECRET_KEY": "k" * 50, "SECRET_KEY_NEXT": "n" * 50, "DATABASE_PASSWORD": "d" * 12}}, ["rotation.interrupted"]),
     ({"secrets": {"SECRET_KEY": "k" * 50, "DATABASE_PASSWORD": "d" * 12, "DATABASE_PASSWORD_PREVIOUS": "e" * 12}}, ["rotation.interrupted"]),
     ({"env": {"STATIC_URL": "/static/"}}, []),

@@ -185,7 +185,14 @@ def test_names_and_addresses_are_domains(domain):
     ({"tls": {"mode": "provided", "key": "/k"}}, "tls: mode provided needs certificate and key"),
     ({"keep": 1}, "keep: at least 2"),
     ({"env": {"A-B": 1}}, "env: 'A-B' is no name for a variable"),
-    ({"env": {"A": "x\ny"}}, "env: A holds a line break"),
+    ({"env": {"A": "x\x07y"}}, "env: A holds a control character"),
+    ({"env": {"A": "x\0y"}}, "env: A holds a NUL byte"),
+    ({"secrets": dict(SECRETS, DATABASE_PASSWORD="d" * 12 + "\n")}, "secrets: DATABASE_PASSWORD holds a line break, and a service or a URL takes one line"),
+    ({"allow": [{"path": "/x/", "users": {"me": "LOGIN"}}], "secrets": dict(SECRETS, LOGIN="l" * 12 + "\n")}, "secrets: LOGIN holds a line break"),
+    ({"secret_files": ["GCP_KEY"]}, "secret_files: GCP_KEY is none of the app's own secrets; there are none but those that the deploy itself reads"),
+    ({"secret_files": ["SECRET_KEY"]}, "secret_files: SECRET_KEY is none of the app's own secrets"),
+    ({"secret_files": ["GCP_KEY"], "secrets": dict(SECRETS, GCP_KEY="g" * 9), "env": {"GCP_KEY_FILE": "/x"}},
+     "secret_files: GCP_KEY_FILE is the path of the file of GCP_KEY: leave it out of env"),
     ({"env": {"A": [1]}}, "env: A is a list"),
     ({"env": {"SECRET_KEY": "x"}}, "env: SECRET_KEY is also in secrets; keep it in one of them"),
     ({"processes": [dict(WEB, env={"A": {}})]}, "processes[web].env: A is a dict"),
@@ -268,9 +275,18 @@ def test_an_app_without_database_and_cache_needs_the_secret_key_only():
 
 
 def test_a_short_secret_is_refused_without_being_shown():
-    (found,) = findings(written(secrets=dict(SECRETS, EMAIL_PASSWORD="hunter2")))
-    assert found.startswith("app pos: secrets: EMAIL_PASSWORD is shorter than 8 characters")
+    (found,) = findings(written(secrets=dict(SECRETS, SECRET_KEY="hunter2")))
+    assert found.startswith("app pos: secrets: SECRET_KEY is shorter than 8 characters")
     assert "hunter2" not in found
+
+
+def test_a_short_password_of_basic_auth_is_refused():
+    (found,) = findings(written(secrets=dict(SECRETS, ADMIN="hunter2"), allow=[{"path": "/x/", "users": {"me": "ADMIN"}}]))
+    assert found.startswith("app pos: secrets: ADMIN is shorter than 8 characters")
+
+
+def test_a_short_secret_that_somebody_else_chose_is_taken():
+    assert model.short_secrets(loaded(secrets=dict(SECRETS, SIM_PIN="1234", CLIENT="id-1", LONG="l" * 8, EMPTY=""))) == ["CLIENT", "SIM_PIN"]
 
 
 def test_a_deploy_key_may_have_lines_and_reaches_no_process():

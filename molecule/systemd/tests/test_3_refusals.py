@@ -55,7 +55,8 @@ def test_two_environments_at_once(server):
     ({"runtime": "kubernetes"}, ["runtime", "kubernetes"]),
     ({"secrets": {"DATABASE_PASSWORD": "long enough"}}, ["SECRET_KEY is missing", "vault"]),
     ({"secrets": {"SECRET_KEY": "short", "DATABASE_PASSWORD": "long enough"}}, ["SECRET_KEY is shorter than 8"]),
-    ({"env": {"MOTD": "two\nlines"}}, ["MOTD holds a line break"]),
+    ({"env": {"MOTD": "a bell\a"}}, ["MOTD holds a control character"]),
+    ({"secrets": {"SECRET_KEY": "0123456789\n", "DATABASE_PASSWORD": "long enough"}}, ["SECRET_KEY holds a line break"]),
     ({"env": {"DEBUG": True}}, ["DEBUG is on in systemd"]),
     ({"domains": ["https://a.example.com"]}, ["is neither a name nor an address"]),
 ])
