@@ -23,6 +23,7 @@ SCRATCH = ROOT / ".cache/neighbours"
 VICTIM, HOSTILE = "victim.test", "hostile.test"
 # The note of this run: what the victim must still say after every attack.
 NOTE = secrets.token_hex(16)
+EDGES = {"nb-host": "nginx", "nb-nginx": "nginx_container", "nb-traefik": "traefik"}  # of the boxes
 RESTART_SECONDS = 60  # the time in which a victim has to be well again after an attack has ended
 
 
@@ -53,7 +54,7 @@ class Box:
     def __init__(self, server: Server):
         self.server, self.name, self.address = server, server.name, server.address
         self.address6 = server.local["lab_addresses6"].get(server.name, "")
-        self.edge = {"nb-host": "nginx", "nb-nginx": "nginx_container", "nb-traefik": "traefik"}[server.name]
+        self.edge = EDGES[server.name]
         self.containers = self.name != "nb-host"
         self.inside = server.inside
         self.ready = False
@@ -213,17 +214,28 @@ def copied(name: str, files: dict) -> str:
     return str(folder)
 
 
-def visitors(box: Box, asker: Box, seconds: float, path: str = "/note/") -> list[tuple[float, int]]:
-    """Ask the victim twice a second from another server; return when each began and its status, 0 for none within 5 s."""
-    command = (f"end=$(($(date +%s) + {seconds:.0f})); while [ $(date +%s) -lt $end ]; do began=$(date +%s.%N); "
-               f"code=$(curl -sk -m 5 -o /dev/null -w '%{{http_code}}' --resolve {VICTIM}:443:{box.address} 'https://{VICTIM}{path}'); "
-               "echo \"$began $code\"; sleep 0.5; done")
-    return [(float(line.split()[0]), int(line.split()[1])) for line in asker.inside(command).splitlines()]
+VISITS = """
+import socket, ssl, time
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+end = time.monotonic() + {seconds}
+while time.monotonic() < end:
+    began, status = time.time(), 0
+    try:
+        with socket.create_connection(({address!r}, 443), 5) as plain, context.wrap_socket(plain, server_hostname={host!r}) as link:
+            link.sendall(b"GET {path} HTTP/1.1\\r\\nHost: {host}\\r\\nConnection: close\\r\\n\\r\\n")
+            status = int(link.recv(65536).split(b" ")[1])
+    except (OSError, IndexError, ValueError):
+        pass
+    print(began, status, flush=True)
+    time.sleep(0.5)
+"""
 
 
-def other(boxes: dict, box: Box) -> Box:
-    """Return another box, to ask from."""
-    return next(one for one in boxes.values() if one is not box)
+def visitors(box: Box, visitor: Server, seconds: float, path: str = "/note/") -> list[tuple[float, int]]:
+    """Ask the victim twice a second from another machine; return when each began and its status, 0 for none within 5 s."""
+    source = VISITS.format(seconds=seconds, address=box.address, host=VICTIM, path=path)
+    return [(float(line.split()[0]), int(line.split()[1])) for line in visitor.inside(f"python3 - <<'EOF'\n{source}\nEOF").splitlines()]
 
 
 def wait(question, seconds: float, pause: float = 0.2):

@@ -7,7 +7,7 @@ import threading
 import time
 
 import pytest
-from neighbours import other, visitors
+from neighbours import visitors, wait
 
 HALF = b"GET / HTTP/1.1\r\nHost: victim.test\r\nX-A: b\r\n"
 MOST = 6000  # sockets
@@ -61,12 +61,12 @@ def started(box) -> str:
 
 
 @pytest.mark.parametrize("port", [80, 443])
-def test_half_sent_requests_of_one_address_leave_the_site_to_others(box, boxes, port):
+def test_half_sent_requests_of_one_address_leave_the_site_to_others(box, visitor, port):
     """Findings 15 and 24: one client holds thousands of requests whose headers never end."""
-    asker, before = other(boxes, box), started(box)
+    before = started(box)
     with flood(box, MOST, port, HALF) as opened:
-        time.sleep(5)
-        seen = visitors(box, asker, SECONDS)
+        wait(lambda: opened[0] >= MOST, 10)
+        seen = visitors(box, visitor, SECONDS)
     assert opened[0] >= 200
     assert len(seen) >= 10
     bad = [status for _began, status in seen if status != 200]
@@ -98,9 +98,9 @@ def test_connections_that_say_nothing_are_closed_soon(box):
 
 
 @pytest.mark.parametrize("count", [40])
-def test_slow_bodies_leave_the_app_to_others(box, boxes, count):
+def test_slow_bodies_leave_the_app_to_others(box, visitor, count):
     """Finding 24: POSTs that send a byte now and then, more of them than the app has threads."""
-    links, stop = [], threading.Event()
+    links, stop, dripped = [], threading.Event(), threading.Event()
     for _number in range(count):
         with contextlib.suppress(OSError):
             link = box.connect()
@@ -112,12 +112,13 @@ def test_slow_bodies_leave_the_app_to_others(box, boxes, count):
             for link in links:
                 with contextlib.suppress(OSError):
                     link.sendall(b"x")
+            dripped.set()
 
     thread = threading.Thread(target=drip)
     thread.start()
     try:
-        time.sleep(3)
-        seen = visitors(box, other(boxes, box), 12)
+        assert dripped.wait(20), "every connection has sent a byte of its body"
+        seen = visitors(box, visitor, 12)
     finally:
         stop.set()
         thread.join()
@@ -139,7 +140,9 @@ while time.time() < end and sent < 300_000_000:
 """
     for _again in range(2):
         box.run(source, how="loud")
-    time.sleep(48)
+    running = "pgrep -f '300_000_00[0]' >/dev/null && echo running; true"
+    assert box.inside(running) == "running"
+    box.server.until(lambda: box.inside(running) == "", 90, "the end of the flood")
     box.inside("journalctl --sync; journalctl --rotate", check=False)
     lines = box.inside(f"journalctl -b --no-pager -q -t sudo -t sshd | grep -c '{mark}'; true")
     assert lines == "2", "sshd's and sudo's lines are gone"
@@ -147,7 +150,7 @@ while time.time() < end and sent < 300_000_000:
                       "| grep -c flood; true").split() != ["0", "0"], "the flood has to have reached a log"
 
 
-def test_many_processes_of_one_app_leave_the_host_to_others(box, boxes):
+def test_many_processes_of_one_app_leave_the_host_to_others(box, visitor):
     """What held: 3000 forks at most, for 12 seconds, and two busy loops."""
     source = """
 import os, time
@@ -168,6 +171,6 @@ print("made", made, flush=True)
 time.sleep(max(0, end - time.time()))
 """
     box.run(source, how="background")
-    seen = visitors(box, other(boxes, box), 10)
+    seen = visitors(box, visitor, 10)
     bad = [status for _began, status in seen if status != 200]
     assert bad == [], f"{len(bad)} of {len(seen)} visitors: {bad[:5]}"

@@ -20,18 +20,20 @@ def test_a_neighbour_does_not_hold_the_deploy_lock(box):
     """Finding 22: flock from another app's sandbox."""
     source = """
 import fcntl, time
+kept = []
 for path in {paths}:
     try:
-        kept = open(path)
-        fcntl.flock(kept, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        kept.append(open(path))
+        fcntl.flock(kept[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
         print("holds", path, flush=True)
-        time.sleep(20)
     except OSError as error:
-        print("refused", error, flush=True)
+        print("refused", path, error, flush=True)
+print("tried", flush=True)
+time.sleep(40)
 print("done", flush=True)
 """
     log = box.run(source.format(paths=[lock(box), "/opt/victim/releases", "/opt/victim/live", "/opt/victim"]), how="background")
-    time.sleep(2)
+    box.server.until(lambda: "tried" in box.output(log), 30, "the attack")
     said = box.output(log)
     run = box.deploy("victim", ok=False)
     box.server.until(lambda: "done" in box.output(log), 120, "the end of the attack")

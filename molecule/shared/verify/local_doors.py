@@ -2,11 +2,12 @@
 """What an app that was broken into cannot do to another app of its host: take its port, ask its ports, use up PostgreSQL, have SSH ban somebody,
 push others out of the journal.
 
-The scenario has two fixtures: ``victim``, the name of an app of the systemd runtime with a process that has both ``port`` and ``listen``, and
-``hostile``, that of another one. Its ``server`` has both live.
+The scenario has three fixtures: ``victim``, the name of an app of the systemd runtime with a process that has both ``port`` and ``listen``; ``hostile``,
+that of another one; and ``visit``, a function that asks that process by the edge and returns status and body. Its ``server`` has both apps live.
 """
 import base64
 import concurrent.futures
+import contextlib
 import json
 import re
 import time
@@ -139,6 +140,19 @@ def by_port(server, victim: str) -> tuple[str, int, int]:
     return f"{victim}-{process['name']}@{release}.service", record["ports"][process["name"]], process["listen"]
 
 
+@contextlib.contextmanager
+def guesser(server):
+    """Give a function that guesses logins at sshd so often, from an address in a network namespace of its own, while the block runs."""
+    command = ("ssh -p 7822 -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o ConnectTimeout=5 "
+               "guess$i@198.18.7.1 true </dev/null >/dev/null 2>&1")
+    server.inside("ip netns add guesser && ip link add guess0 type veth peer name guess1 netns guesser && ip addr add 198.18.7.1/30 dev guess0 && "
+                  "ip link set guess0 up && ip -n guesser addr add 198.18.7.2/30 dev guess1 && ip -n guesser link set guess1 up")
+    try:
+        yield lambda count: server.inside(f"for i in $(seq {count}); do ip netns exec guesser {command}; done; true")
+    finally:
+        server.inside("fail2ban-client set sshd unbanip 198.18.7.2; ip link del guess0; ip netns del guesser", check=False)
+
+
 def until(seconds: float, question) -> bool:
     """Return True as soon as a question is answered with yes, False when it was not within seconds."""
     deadline = time.monotonic() + seconds
@@ -231,26 +245,23 @@ for line in {lines!r}:
             native.sendto(text.encode(), path)
         except OSError as error:
             print("refused", error)
-time.sleep(1)
+time.sleep(1)  # longer than a process has to live for journald to know its unit
 """
     attack(server, hostile, program)
     user = server.inside(f"grep -h ^User= /etc/systemd/system/{hostile}-*@.service | head -n 1").removeprefix("User=")
     server.inside(f"for i in $(seq 12); do runuser -u {user} -- logger -t sshd 'Failed password for root from 203.0.113.78 port 22 ssh2'; done")
-    time.sleep(4)
-    banned = server.inside("fail2ban-client status sshd")
+    with guesser(server) as guess:
+        guess(8)
+        assert until(30, lambda: "198.18.7.2" in server.inside("fail2ban-client status sshd")), "the jail has read what came after the attack"
+        banned = server.inside("fail2ban-client status sshd")
     assert "203.0.113.7" not in banned, banned
 
 
 def test_who_guesses_logins_is_banned_still(server):
     """The same jail bans an address that tries names. It comes from a network namespace: the server's own addresses and the controller's are spared."""
-    guess = "ssh -p 7822 -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o ConnectTimeout=5 guess$i@198.18.7.1 true"
-    server.inside("ip netns add guesser && ip link add guess0 type veth peer name guess1 netns guesser && ip addr add 198.18.7.1/30 dev guess0 && "
-                  "ip link set guess0 up && ip -n guesser addr add 198.18.7.2/30 dev guess1 && ip -n guesser link set guess1 up")
-    try:
-        server.inside(f"for i in $(seq 8); do ip netns exec guesser {guess} </dev/null >/dev/null 2>&1; done; true")
+    with guesser(server) as guess:
+        guess(8)
         assert until(30, lambda: "198.18.7.2" in server.inside("fail2ban-client status sshd")), server.inside("fail2ban-client status sshd")
-    finally:
-        server.inside("fail2ban-client set sshd unbanip 198.18.7.2; ip link del guess0; ip netns del guesser", check=False)
 
 
 def test_the_output_of_an_app_pushes_nobody_out_of_the_journal(server, hostile):
@@ -283,14 +294,14 @@ def test_each_redis_has_a_user_of_its_own(server):
     assert users and len(set(users)) == len(users) and "redis" not in users, lines
 
 
-def test_a_visitor_in_a_hurry_sees_the_neighbour_at_no_time(server, victim, hostile):
+def test_a_visitor_in_a_hurry_sees_the_neighbour_at_no_time(server, victim, hostile, visit):
     """The same theft, seen by many visitors at once from outside."""
     unit, port, _listen = by_port(server, victim)
     background(server, hostile, SERVE.format(port=port, seconds=8), "/run/thief", ("Slice",))
     assert until(60, lambda: "waits" in server.inside("cat /run/thief"))
 
     def visitor(_number: int) -> list:
-        return [server.get("/healthz/", timeout=10)[2] for _ in range(20)]
+        return [visit()[1] for _ in range(20)]
 
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         waiting = [pool.submit(visitor, number) for number in range(8)]
@@ -298,4 +309,4 @@ def test_a_visitor_in_a_hurry_sees_the_neighbour_at_no_time(server, victim, host
         bodies = [body for future in waiting for body in future.result()]
     assert until(60, lambda: not server.inside("pgrep -f [b]64decode || true"))
     assert not [body for body in bodies if b"stolen" in body]
-    assert until(60, lambda: server.get("/healthz/")[0] == 200)
+    assert until(60, lambda: visit()[0] == 200)

@@ -1,0 +1,1 @@
+../../shared/verify/local_doors.py
