@@ -24,6 +24,8 @@ NAMES = re.compile(r"^(?!-)[A-Za-z0-9._/@+-]+\Z")
 PROTOCOLS = "git:http:https:ssh"
 FILE_LIMIT = 2**20  # bytes of a pyproject.toml
 LINKS = 10
+ATTRIBUTES = 100  # files of that name that are read
+LFS_POINTER = "^version https://git-lfs.github.com/spec/v"
 SETTINGS = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n"
 # Settings that would run a program, or read a file, that somebody else has chosen. The command's own win over those of any file.
 CONFIG = {"core.hooksPath": "/dev/null", "core.fsmonitor": "false", "core.attributesFile": "/dev/null", "core.askPass": "", "credential.helper": "",
@@ -192,6 +194,29 @@ class Mirror:
         return (fields[0], fields[2], int(fields[3])) if len(fields) == 4 and fields[3].isdigit() else ("", "", 0)
 
 
+    def left_out(self, sha: str) -> dict:
+        """Return ``submodules`` and ``lfs``: the paths at a commit of which the repository holds a pointer only, and an archive nothing or that pointer."""
+        entries = [line.partition("\t") for line in self.text("ls-tree", "-r", "-z", "--full-tree", sha).split("\0") if line]
+        found = {"submodules": [path for entry, _tab, path in entries if entry.startswith("160000 ")], "lfs": []}
+        attributes = [entry.split()[2] for entry, _tab, path in entries if path.rpartition("/")[2] == ".gitattributes"]
+        if any("filter=lfs" in self.text("cat-file", "blob", name) for name in attributes[:ATTRIBUTES]):
+            pointers = self.text("grep", "-I", "-l", "-z", "-e", LFS_POINTER, sha)
+            found["lfs"] = [name.partition(":")[2] for name in pointers.split("\0") if name]
+        return found
+
+
+def complete(version: str, left_out: dict, without: list[str]) -> None:
+    """Raise Refused for what would be missing without a word in a release. ``without``: what the operator does without."""
+    listed = {kind: ", ".join(paths[:5]) + (f" and {len(paths) - 5} more" if len(paths) > 5 else "") for kind, paths in left_out.items()}
+    instead = "or deploy from a checkout that has them (source.folder)"
+    if left_out["submodules"] and "submodules" not in without:
+        raise Refused(f"{version} has submodules ({listed['submodules']}), and a deploy does not fetch what they lead to: take them in by the requirements, "
+                      f"{instead}; if the app runs without them: source.without: [submodules]")
+    if left_out["lfs"] and "lfs" not in without:
+        raise Refused(f"{version} has files of Git LFS ({listed['lfs']}), and a deploy would serve their pointers: keep them in the repository itself, "
+                      f"{instead}; if the app runs without them: source.without: [lfs]")
+
+
 def reach(repo: str) -> None:
     """Raise Refused when a git:// server does not answer: git itself would wait for minutes; ssh and https have limits."""
     url = urlsplit(repo)
@@ -209,6 +234,7 @@ def resolve(mirror: Mirror, request: dict) -> dict:
         raise Refused(f"{request['version']!r} is no name of a branch, a tag or a commit")
     mirror.fetch(request["repo"])
     sha = mirror.commit(request["version"], request["repo"])
+    complete(request["version"], mirror.left_out(sha), request["without"])
     return {"sha": sha, "files": {name: mirror.read(sha, name) for name in request["read"]}}
 
 

@@ -217,6 +217,8 @@ SPEC = {
             "Branch, tag or commit; with images from a registry their tag. C(-e version=…) on the command line wins. Default: C(main); "
             "C(latest) for images from a registry; for a folder its commit, where it is one of git's without changes."]},
         "subdir": {"type": "str", "default": "", "description": "Folder of the repository that is the app's root."},
+        "without": {"type": "list", "elements": "str", "default": [], "choices": ["submodules", "lfs"], "description":
+            "What of the repository may be missing in a release. A deploy fetches no submodules and no files of Git LFS, and refuses a version that has some."},
     }, "Where the code comes from. A deploy key for C(git@…) is the secret C(SOURCE_KEY)."),
     "images": sub(IMAGE, "With C(runtime: compose): the images of its processes. Default: one, C(app), built from the source.", True),
     "registry": sub({

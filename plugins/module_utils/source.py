@@ -36,7 +36,8 @@ class Source:
         sandbox.leaf(self.folder, sandbox.GIT_USER)
         names = {name: "/".join(part for part in (self.app["source"]["subdir"], name) if part) for name in READ}
         # The key goes by standard input into the memory of that one command: it is in no file, no argument and no variable of this host.
-        request = {"do": "resolve", "folder": self.folder, "repo": self.repo, "version": version, "read": list(names.values()), "key": self.key}
+        request = {"do": "resolve", "folder": self.folder, "repo": self.repo, "version": version, "read": list(names.values()), "key": self.key,
+                   "without": self.app["source"]["without"]}
         answer = sandbox.program(self.unit("fetch"), git_mirror, request)
         if not COMMIT.match(answer["sha"]):
             raise host.PhaseError(f"git gave no commit for {version}")

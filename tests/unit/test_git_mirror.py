@@ -134,6 +134,46 @@ def test_a_file_is_read_inside_the_repository(mirror, repository, path, text):
     assert mirror.read(repository[1]["main"], path) == text
 
 
+@pytest.fixture(scope="module")
+def partial(tmp_path_factory):
+    """Return the mirror of a repository that holds pointers only of some of its files, and its commits."""
+    inner, folder = tmp_path_factory.mktemp("inner"), tmp_path_factory.mktemp("partial")
+    for one in (inner, folder):
+        git(one, "init", "-q", "-b", "main")
+    commit(inner, readme="inner")
+    shas = {"whole": commit(folder, manage_py="first")}
+    git(folder, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(inner), "libs/theme")
+    shas["submodule"] = commit(folder, manage_py="second")
+    git(folder, "rm", "-qf", "libs/theme")
+    (folder / "assets").mkdir()
+    (folder / "assets/logo.png").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:" + "a" * 64 + "\nsize 12345\n")
+    (folder / "assets/.gitattributes").write_text("*.txt text\n")
+    shas["no lfs"] = commit(folder, manage_py="third")  # a text about LFS is no file of LFS
+    (folder / "assets/.gitattributes").write_text("*.png filter=lfs diff=lfs merge=lfs -text\n")
+    git(folder, "-c", "filter.lfs.clean=cat", "-c", "filter.lfs.smudge=cat", "add", "-A")
+    shas["lfs"] = commit(folder, manage_py="fourth")
+    one = Mirror(str(tmp_path_factory.mktemp("git")), "file")
+    fetch(one, folder)
+    return one, shas
+
+
+@pytest.mark.parametrize(("name", "without", "reason"), [
+    ("whole", [], ""), ("no lfs", [], ""),
+    ("submodule", [], "v1 has submodules (libs/theme)"), ("submodule", ["lfs"], "v1 has submodules"), ("submodule", ["submodules"], ""),
+    ("lfs", [], "v1 has files of Git LFS (assets/logo.png)"), ("lfs", ["submodules"], "Git LFS"), ("lfs", ["lfs"], ""),
+])
+def test_what_a_release_would_lack_without_a_word_is_refused_by_name(partial, name, without, reason):
+    mirror, shas = partial
+    left_out = mirror.left_out(shas[name])
+    if not reason:
+        git_mirror.complete("v1", left_out, without)
+        return
+    with pytest.raises(Refused) as error:
+        git_mirror.complete("v1", left_out, without)
+    assert reason in error.value.reason
+    assert "source.without" in error.value.reason
+
+
 def test_a_large_file_is_refused_by_its_name(mirror, repository):
     with pytest.raises(Refused, match="large.toml has 1024 KiB"):
         mirror.read(repository[1]["main"], "large.toml")
@@ -257,7 +297,7 @@ def test_the_marks_would_be_made_without_what_keeps_git_from_it(repository, hook
     folder = tmp_path / "naive.git"
     subprocess.run(["git", "clone", "-q", "--mirror", repository[0], folder], env=AUTHOR, check=True)
     (folder / "config").write_text(planted(hooks) + "\n[core]\n\tbare = true\n")
-    subprocess.run(["git", "--git-dir", folder, "fetch", "ssh://127.0.0.1:1/x"], env=AUTHOR, capture_output=True, check=False)
+    subprocess.run(["git", "--git-dir", folder, "fetch", "ssh://127.0.0.1:1/x"], env=AUTHOR, cwd=folder, capture_output=True, check=False)
     assert hooks.exists()
 
 
