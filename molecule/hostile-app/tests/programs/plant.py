@@ -50,6 +50,14 @@ def writable() -> tuple:
     return folders, files
 
 
+def is_empty(folder: str) -> bool:
+    """Return True for a folder that can be read and has nothing in it."""
+    try:
+        return not os.listdir(folder)
+    except OSError:
+        return False
+
+
 def clear(path: str) -> None:
     """Take away what lies at a path: aside, so that it can come back, or for good where a foreign file cannot be moved."""
     with contextlib.suppress(OSError):
@@ -132,7 +140,7 @@ def main() -> None:
             with contextlib.suppress(OSError):
                 entries = [os.path.join(folder, name) for name in os.listdir(folder)]
             if CONFIG["depth"] == "deep":
-                entries = [path for path in entries if not os.path.isdir(path) or os.path.islink(path) or not os.listdir(path)]
+                entries = [path for path in entries if not os.path.isdir(path) or os.path.islink(path) or is_empty(path)]
             missing = [path for path in CONFIG["names"] if os.path.dirname(path) == folder and not os.path.lexists(path)]
             # Of a venv or of a cache of packages the first hundred in each folder stand for all.
             for path, existing in [(path, True) for path in sorted(entries)[:100]] + [(path, False) for path in missing]:
