@@ -135,6 +135,7 @@ def service(app: dict, process: dict, release: str, facts: dict, copy: int) -> d
     made["environment"] = {**env, **secrets, "HOME": "/tmp", **variables(app, process, release, copy),
                            "WEB_CONCURRENCY": str(facts["workers"].get(name, 1)),
                            **{key: env_file.text(value) for key, value in process["env"].items()}}
+    made["environment"].update({key: made["environment"].get(target, "") for key, target in process.get("aliases", {}).items()})
     made["networks"] = networks(process, f"{name}-{release}")
     made["labels"] = {"quayside.app": app["name"], "quayside.release": release, "quayside.process": name}
     # Not `always`: after a power loss the link `live` decides what comes back, and the app's own unit starts that.

@@ -113,6 +113,8 @@ def script(app: dict, process: dict, release: str, venv: str, workers: int) -> s
     lines += ['export COPY="${1:-1}"', 'rm -f "$SOCKET"']
     if process["tcp"]:
         lines.append(f'PORT="$(cat {shlex.quote(f"{folder}/ports/{name}")})" && export PORT')
+    # The shell fills these in, so a secret stands in no file of the release.
+    lines += [f'export {key}="${target}"' for key, target in process.get("aliases", {}).items()]
     run = full_command(app, process, workers)
     if process["single"]:
         run = f"flock --no-fork --timeout 30 {shlex.quote(single_lock(app, process))} {run}"
