@@ -76,7 +76,7 @@ def command(app: dict, process: dict, release: str, workers: int, copy: int) -> 
     """Return the command of a container, empty for that of the image. A single process holds a lock for as long as it lives."""
     if not process["command"]:
         return []
-    line = processes.full_command(app, process, workers)
+    line = processes.full_command(app, process, workers, HELPERS)
     for name, value in variables(app, process, release, copy).items():
         line = re.sub(r"\$(\{" + name + r"\}|" + name + r"(?![A-Za-z0-9_]))", lambda _found, value=value: value, line)
     if process["single"]:

@@ -52,9 +52,11 @@ PROCESS = {
         "is good. Empty: it only has to accept connections."]},
     "workers": {"type": "str", "default": "auto", "description": [
         "Workers of a server, or the concurrency of a celery worker. C(auto): 2 x cores + 1, capped by the host's memory; "
-        "for celery its own default of one per core."]},
-    "threads": {"type": "int", "default": 1, "description": "Threads of each gunicorn worker (more than 1 makes gthread workers)."},
-    "timeout": {"type": "int", "default": 60, "description": "Seconds that one request may take in a gunicorn worker, and at the edge."},
+        "for celery its own default of one per core. A number in the project's gunicorn.conf.py wins over C(auto)."]},
+    "threads": {"type": "int", "description": [
+        "Threads of each gunicorn worker (more than 1 makes gthread workers). Default: that of the project's gunicorn.conf.py, else 1."]},
+    "timeout": {"type": "int", "description": [
+        "Seconds that one request may take in a gunicorn worker, and at the edge. Default: 60; in the worker that of the project's gunicorn.conf.py."]},
     "count": {"type": "int", "default": 1, "description": "Copies of a process that serves no HTTP; each gets its number in C($COPY)."},
     "single": {"type": "bool", "description": [
         "Never two of it, on one host or many, also while a deploy hands over. Default: true for celery beat."]},
@@ -564,6 +566,9 @@ def process_defaults(app: dict, process: dict) -> dict:
         process["data"] = process["image"] == app["images"][0]["name"] if process["data"] is None else process["data"]
     if process["single"] is None:
         process["single"] = what == "beat"
+    process["silent"] = [field for field in ("threads", "timeout", "drain") if process[field] is None] + ["workers"] * (process["workers"] == "auto")
+    process["threads"] = 1 if process["threads"] is None else process["threads"]
+    process["timeout"] = 60 if process["timeout"] is None else process["timeout"]
     if process["drain"] is None:
         process["drain"] = DRAIN[what]
     if process["route"] is None:

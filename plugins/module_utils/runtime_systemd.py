@@ -238,6 +238,9 @@ class Systemd(Runtime):
         for process in self.app["processes"]:
             script = processes.script(self.app, process, release, venv, sizes[process["name"]]["workers"])
             self.write_program(release, f"bin/{process['name']}", script)
+            if processes.config_name(process):
+                text = processes.config_file(self.app, process, sizes[process["name"]]["workers"])
+                self.write_program(release, f"lib/{processes.config_name(process)}", text)
         self.write_program(release, "bin/manage", self.manage_script(release, venv))
         for name, module in IN_APP.items():
             self.write_program(release, f"lib/{name}", source_of(module))
