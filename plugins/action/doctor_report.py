@@ -25,10 +25,10 @@ class ActionModule(preflight.Inventory):
         found = doctor.ordered(found)
         self.write_report(args["report"], task_vars, found, args["fail_on"])
         text = doctor.text(found)
-        if doctor.fails(found, args["fail_on"]):
-            # Without the list: Ansible prints all that a failed task returns, and the text says it for people.
-            return dict(result, failed=True, counts=doctor.counts(found), msg=text)
         self._display.display(printed.clean(text))
+        if doctor.fails(found, args["fail_on"]):
+            # Neither the list nor the text: Ansible prints all that a failed task returns, its message even twice.
+            return dict(result, failed=True, counts=doctor.counts(found), msg=f"{doctor.summary(found)}: see above")
         return dict(result, changed=False, findings=found, counts=doctor.counts(found), msg=text)
 
     @staticmethod

@@ -76,7 +76,7 @@ def command(app: dict, process: dict, release: str, workers: int, copy: int) -> 
     """Return the command of a container, empty for that of the image. A single process holds a lock for as long as it lives."""
     if not process["command"]:
         return []
-    line = processes.full_command(app, process, workers)
+    line = processes.full_command(app, process, workers, HELPERS)
     for name, value in variables(app, process, release, copy).items():
         line = re.sub(r"\$(\{" + name + r"\}|" + name + r"(?![A-Za-z0-9_]))", lambda _found, value=value: value, line)
     if process["single"]:
@@ -136,6 +136,7 @@ def service(app: dict, process: dict, release: str, facts: dict, copy: int) -> d
     made["environment"] = {**env, **secrets, "HOME": "/tmp", **variables(app, process, release, copy),
                            "WEB_CONCURRENCY": str(facts["workers"].get(name, 1)),
                            **{key: env_file.text(value) for key, value in process["env"].items()}}
+    made["environment"].update({key: made["environment"].get(target, "") for key, target in process.get("aliases", {}).items()})
     made["networks"] = networks(process, f"{name}-{release}")
     made["labels"] = {"quayside.app": app["name"], "quayside.release": release, "quayside.process": name}
     # Not `always`: after a power loss the link `live` decides what comes back, and the app's own unit starts that.

@@ -17,7 +17,7 @@ import traceback
 MARK = "\x1equayside "
 PLAIN = ("ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "SECURE_PROXY_SSL_HEADER", "SECURE_SSL_REDIRECT", "SECURE_REDIRECT_EXEMPT", "STATIC_ROOT", "STATIC_URL",
          "MEDIA_ROOT", "MEDIA_URL", "DEBUG", "USE_X_FORWARDED_HOST", "SESSION_COOKIE_SECURE", "CSRF_COOKIE_SECURE", "MIDDLEWARE", "INSTALLED_APPS")
-CODE = (".py", ".sh", ".js", ".ts", ".mjs", ".cfg", ".ini", ".toml")
+CODE = (".py", ".sh", ".js", ".ts", ".mjs", ".cjs", ".mts", ".jsx", ".tsx", ".vue", ".svelte", ".astro", ".cfg", ".ini", ".toml")
 SKIPPED = {"node_modules", "venv", ".venv", "static", "staticfiles", "media", "site-packages", "__pycache__", "dist", "build"}
 MOST_FILES, MOST_BYTES = 4000, 512 * 1024
 DEFAULT_NAMES = {"db": "DATABASE_URL", "db_url": "DATABASE_URL", "cache": "CACHE_URL", "cache_url": "CACHE_URL", "email": "EMAIL_URL",
@@ -41,6 +41,7 @@ class Reader(ast.NodeVisitor):
         self.modules[path] = self
         self.names, self.scheme, self.reads, self.patterns = {}, {}, [], []
         self.guarded, self.prefix, self.function = False, "", None
+        self.imports = []  # (path of another module of the project, whether it is imported on some way through the code only)
         try:
             with open(path, encoding="utf-8") as file:
                 self.visit(ast.parse(file.read()))
@@ -79,6 +80,7 @@ class Reader(ast.NodeVisitor):
         base = os.path.join(folder if level else self.root, *(module or "").split("."))
         for path in (base + ".py", os.path.join(base, "__init__.py")):
             if os.path.isfile(path):
+                self.imports.append((path, self.guarded or self.function is not None))
                 return self.modules.get(path) or Reader(self.root, path, self.modules)
         return None
 
@@ -282,8 +284,21 @@ def reads_of(root, module):
         return [], []
     known = {}
     Reader(root, path, known)
-    reads = [one for reader in known.values() for one in reader.reads]
+    always = always_imported(known, path)
+    reads = [one if reader.path in always else dict(one, required=False, guarded=one["required"] or one["guarded"])
+             for reader in known.values() for one in reader.reads]
     return reads, sorted({pattern for reader in known.values() for pattern in reader.patterns})
+
+
+def always_imported(known, first):
+    """Return the paths of the modules that an import of the first always imports too, of Readers by their path."""
+    found, todo = set(), [first]
+    while todo:
+        path = todo.pop()
+        if path not in found and path in known:
+            found.add(path)
+            todo += [other for other, guarded in known[path].imports if not guarded]
+    return found
 
 
 def mentioned(root, wanted):
@@ -397,7 +412,10 @@ def main():
     sys.path.insert(0, root)
     names = sorted(os.environ)
     reads, patterns = reads_of(root, module)
-    found, own = mentioned(root, wanted)
+    top = sys.argv[5] if len(sys.argv) > 5 else root  # the code of a monorepo stands beside the folder of manage.py too
+    found, own = mentioned(top, wanted)
+    if top != root:
+        own = sorted({*own, *mentioned(root, [])[1]})
     answer = {"names": names, "reads": reads, "patterns": patterns, "mentioned": found, "own": own, "root": root}
     try:
         import django

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 
-from ansible_collections.quayside.django.plugins.module_utils import migrations
+from ansible_collections.quayside.django.plugins.module_utils import migrations, units
 from ansible_collections.quayside.django.plugins.module_utils.doctor import finding
 from ansible_collections.quayside.django.plugins.module_utils.doctor_inventory import TRUE, missing_hosts, near, trusts, wanted_origins
 
@@ -30,7 +30,12 @@ CHECK_FIXES = {
 # What a site without HTTPS cannot do anyway; one finding says that.
 OF_TLS = ("security.W004", "security.W005", "security.W008", "security.W010", "security.W011", "security.W012", "security.W014", "security.W015",
           "security.W016", "security.W017", "security.W021")
-BY_EDGE = {"security.W008": "the edge redirects to HTTPS before Django is asked", "security.W004": "the edge sends it"}
+BY_EDGE = {"security.W008": "the edge redirects to HTTPS before Django is asked", "security.W004": "the edge sends it",
+           "security.W002": "the edge sends X-Frame-Options"}
+# What Django asks every site for, and what holds for all names below a domain for years (docs/edges.md).
+CHOICES = {"security.W005": "leave it, or set tls.hsts.subdomains where every name below the domains has HTTPS for good",
+           "security.W021": "leave it, or set tls.hsts.preload where the domain is to stand in the browsers' list for good"}
+SAMPLES = 3  # objects that a finding of a check names, of all that have it
 
 
 def findings(app: dict, seen: dict, folders: dict) -> list[dict]:
@@ -90,8 +95,17 @@ def environment(app: dict, seen: dict) -> list[dict]:
 
 def candidates(app: dict) -> list[str]:
     """Return the names of variables that the user has set and that the project ought to name somewhere."""
-    names = [*app["env"], *app.get("secret_names", []), *(name for process in app["processes"] for name in process["env"])]
+    # What runs no Python (Node, Java) is built, or comes in an image, and names its variables where nobody looks.
+    ours = [process for process in app["processes"] if not runs_no_python(app, process)]
+    names = [*app["env"], *app.get("secret_names", []), *(name for process in ours for name in process["env"])]
     return sorted({name for name in names if name not in NEEDED and not LIBRARIES.search(name)})
+
+
+def runs_no_python(app: dict, process: dict) -> bool:
+    """Return True for a process of another runtime, or of another image than that of the app."""
+    words = process["command"].split()
+    other = bool(app.get("images")) and process.get("image") != app["images"][0]["name"]
+    return other or bool(words and words[0].rsplit("/", 1)[-1] in units.COMPILES)
 
 
 def unread_names(app: dict, seen: dict, reads: set[str]) -> set[str]:
@@ -230,12 +244,32 @@ def checks(app: dict, seen: dict) -> list[dict]:
         elif code == "security.W008" or (code == "security.W004" and ((app["tls"].get("hsts") or {}).get("max_age") or app["tls"]["mode"] == "selfsigned")):
             severity = "note"
             message = f"{message} Here {BY_EDGE[code]}." if app["tls"]["mode"] != "selfsigned" or code == "security.W008" else message
+        elif code in CHOICES:
+            severity, hint = "note", CHOICES[code]
+        elif code == "security.W002" and app["edge"] != "none":
+            severity, message = "note", f"{message} Here {BY_EDGE[code]}."
         item = f"app {app['name']}: {one['object'] or 'manage.py check --deploy'}"
         found.append(finding(f"check.{code}", severity, item, message, hint or f"look {code} up in Django's list of system checks, or silence it", app["name"]))
+    found = grouped(found)
     if "checks_error" in seen:
         found.append(of(app, "doctor.incomplete", "warning", "manage.py check --deploy", f"it failed: {seen['checks_error']}",
                         "run it by playbooks/manage.yml"))
     return found
+
+
+def grouped(found: list[dict]) -> list[dict]:
+    """Return findings with one for each check and severity: a library that has one for each of its models would hide all others."""
+    groups: dict = {}
+    for one in found:
+        groups.setdefault((one["code"], one["severity"]), []).append(one)
+    made = []
+    for same in groups.values():
+        start = f"app {same[0]['app']}: "
+        names = list(dict.fromkeys(one["item"].removeprefix(start) for one in same))
+        more = f" and {len(names) - SAMPLES} more" if len(names) > SAMPLES else ""
+        times = f" ({len(same)} times)" if len(same) > 1 else ""
+        made.append(dict(same[0], item=start + ", ".join(names[:SAMPLES]) + more, reason=same[0]["reason"] + times))
+    return made
 
 
 def database(app: dict, seen: dict) -> list[dict]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ansible_collections.quayside.django.plugins.module_utils import env_file, model, rotation
+from ansible_collections.quayside.django.plugins.module_utils import model, rotation
 from ansible_collections.quayside.django.plugins.module_utils.doctor import finding
 
 TRUE = ("1", "true", "yes", "on")
@@ -12,7 +12,7 @@ TRUE = ("1", "true", "yes", "on")
 
 def findings(app: dict) -> list[dict]:
     """Return what is wrong in one app of the model."""
-    env = {key: env_file.text(value) for key, value in app["env"].items()}
+    env = {key: value for key, value in model.environment(app).items() if key in app["env"]}
     return hosts(app, env) + origins(app, env) + files(app, env) + redirect(app, env) + names(app, env) + halfway(app) + short(app)
 
 

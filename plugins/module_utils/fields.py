@@ -438,6 +438,7 @@ CHECKS = {
     "frontends[].fallback": inside,
     "folders[].name": folder_name, "folders[].path": place,
     "commands[].name": text, "commands[].manage": command,
+    "database.scheme": pattern(re.compile(r"^[a-z][a-z0-9+]*\Z"), "no beginning of a URL, such as postgres"),
     "database.image": pattern(IMAGE, "no image, such as postgres:16-alpine"), "database.name": database, "database.user": role,
     "database.extensions[]": pattern(EXTENSION, "no name of an extension, such as pg_trgm"),
     "cache.image": pattern(IMAGE, "no image, such as redis:7-alpine"), "cache.memory": pattern(REDIS_MEMORY, "neither auto nor a size such as 256mb"),

@@ -52,9 +52,11 @@ PROCESS = {
         "is good. Empty: it only has to accept connections."]},
     "workers": {"type": "str", "default": "auto", "description": [
         "Workers of a server, or the concurrency of a celery worker. C(auto): 2 x cores + 1, capped by the host's memory; "
-        "for celery its own default of one per core."]},
-    "threads": {"type": "int", "default": 1, "description": "Threads of each gunicorn worker (more than 1 makes gthread workers)."},
-    "timeout": {"type": "int", "default": 60, "description": "Seconds that one request may take in a gunicorn worker, and at the edge."},
+        "for celery its own default of one per core. A number in the project's gunicorn.conf.py wins over C(auto)."]},
+    "threads": {"type": "int", "description": [
+        "Threads of each gunicorn worker (more than 1 makes gthread workers). Default: that of the project's gunicorn.conf.py, else 1."]},
+    "timeout": {"type": "int", "description": [
+        "Seconds that one request may take in a gunicorn worker, and at the edge. Default: 60; in the worker that of the project's gunicorn.conf.py."]},
     "count": {"type": "int", "default": 1, "description": "Copies of a process that serves no HTTP; each gets its number in C($COPY)."},
     "single": {"type": "bool", "description": [
         "Never two of it, on one host or many, also while a deploy hands over. Default: true for celery beat."]},
@@ -249,6 +251,8 @@ SPEC = {
             "C(postgresql): a database and a role on this host. C(container): PostgreSQL in a container of the app's own, with a volume. "
             "C(external): untouched; give C(DATABASE_URL) in secrets. C(sqlite): a file in shared/database (docs/databases.md)."]},
         "image": {"type": "str", "default": "postgres:16-alpine", "description": "With C(container): its image."},
+        "scheme": {"type": "str", "default": "postgresql", "description": [
+            "Beginning of C(DATABASE_URL), as what reads it wants it: C(postgres), C(postgis), C(postgresql+psycopg)."]},
         "connections": {"type": "int", "default": 0, "description": [
             "Most connections that the server gives to this app; workers are sized to stay below it, two instances together. 0: no limit."]},
         "name": {"type": "str", "description": "Default: the app's name with _ for -."},
@@ -287,7 +291,9 @@ SPEC = {
             "(C(/app/media)). Empty: the settings read C(MEDIA_ROOT) from the env."]},
         "max_age": {"type": "int", "default": 86400, "description": "Seconds that a browser keeps a file."},
     }, "Uploaded files; they outlive releases."),
-    "env": {"type": "dict", "default": {}, "description": "Variables of every process and command. They win over derived ones."},
+    "env": {"type": "dict", "default": {}, "description": [
+        "Variables of every process and command. They win over derived ones. A value that is the name of a variable or a secret with a dollar is an alias: "
+        "C(DB_HOST: $DATABASE_HOST), C(DJANGO_SECRET_KEY: $SECRET_KEY)."]},
     "secrets": {"type": "dict", "default": {}, "no_log": True, "description": [
         "Variables that nobody may see, from the vault: SECRET_KEY always, DATABASE_PASSWORD with C(engine: postgresql), "
         "REDIS_PASSWORD with a port. Those three and passwords of C(allow) have at least 8 characters."]},
@@ -343,6 +349,7 @@ DRAIN = {"http": 30, "worker": 300, "beat": 20, "other": 30}
 PASSWORD_IN_URL = re.compile(r"://[^/@\s]*:[^/@\s]+@")
 CONTAINER_EDGES = ("nginx_container", "traefik")
 NAMES = ("version", "tag")  # of commits, branches and images: one of digits alone loses its zeroes without quotes
+ALIAS = re.compile(r"^\$(?:\{([A-Za-z_][A-Za-z0-9_]*)\}|([A-Za-z_][A-Za-z0-9_]*))\Z")
 WITHOUT_HTTP3 = ("bookworm", "jammy", "noble")  # nginx before 1.25
 HSTS = "Strict-Transport-Security"
 
@@ -486,7 +493,48 @@ def derive(app: dict) -> dict:
                                                **{name: value for name, value in app["secrets"].items() if name not in unseen(app)}})
     app["url"] = f"{app['scheme']}://{app['canonical'] or app['domains'][0]}/" if app["domains"] else ""
     app["secrets"] = {key: value if isinstance(value, (dict, list)) else env_file.text(value) for key, value in app["secrets"].items()}
+    settle_aliases(app)
     return app
+
+
+def alias(value) -> str:
+    """Return the variable that a value names whole, ``$NAME`` or ``${NAME}``; empty where it is a text of its own."""
+    found = ALIAS.match(value) if isinstance(value, str) else None
+    return (found[1] or found[2]) if found else ""
+
+
+def settle_aliases(app: dict) -> None:
+    """Move what is another name of a secret from ``env`` and ``secrets`` to ``aliases`` (name -> secret), and those of a process to ``aliases`` of it.
+
+    Another name of a variable that is no secret stays in ``env``: ``environment`` fills it in. A text that names nothing is a text.
+    """
+    own = {**app["env"], **app["secrets"]}
+    app["aliases"] = {}
+    hidden = {*secret_environment(dict(app, secrets=dict.fromkeys(app["secrets"], ""))), *needed_secrets(app), "SECRET_KEY_FALLBACKS"} - unseen(app)
+    if app["database"]["engine"] in ("postgresql", "container"):
+        hidden.add("DATABASE_USER")  # no secret, but another one while the password changes
+    hidden -= {name for name, value in own.items() if alias(value)} - {"SECRET_KEY", "DATABASE_PASSWORD", "REDIS_PASSWORD"}
+    plain_names = {*release_environment(app, "", "")}
+    for field, targets in (("env", hidden), ("secrets", hidden | plain_names)):
+        found = {name: alias(value) for name, value in app[field].items() if alias(value) in targets and alias(value) != name}
+        app["aliases"].update(found)
+        app[field] = {name: value for name, value in app[field].items() if name not in found}
+    for process in app["processes"]:
+        known = hidden | plain_names | {*app["aliases"], "RELEASE", "PROCESS", "COPY", "SOCKET", *(["PORT"] if process["tcp"] else [])}
+        process["aliases"] = {name: alias(value) for name, value in process["env"].items() if alias(value) in known - {name}}
+        process["env"] = {name: value for name, value in process["env"].items() if name not in process["aliases"]}
+
+
+def filled_in(env: dict, values: dict) -> dict:
+    """Return ``env`` with what is an alias of one of ``values`` filled in."""
+    found = {}
+    for name, value in env.items():
+        seen = {name}
+        while alias(value) in values and alias(value) not in seen:
+            seen.add(alias(value))
+            value = values[alias(value)]
+        found[name] = value
+    return found
 
 
 def validated(spec: dict, value: dict) -> dict:
@@ -520,6 +568,9 @@ def process_defaults(app: dict, process: dict) -> dict:
         process["data"] = process["image"] == app["images"][0]["name"] if process["data"] is None else process["data"]
     if process["single"] is None:
         process["single"] = what == "beat"
+    process["silent"] = [field for field in ("threads", "timeout", "drain") if process[field] is None] + ["workers"] * (process["workers"] == "auto")
+    process["threads"] = 1 if process["threads"] is None else process["threads"]
+    process["timeout"] = 60 if process["timeout"] is None else process["timeout"]
     if process["drain"] is None:
         process["drain"] = DRAIN[what]
     if process["route"] is None:
@@ -744,7 +795,7 @@ def inspect_processes(app: dict) -> list[str]:
 def inspect_env(app: dict) -> list[str]:
     """Return what is wrong with env and secrets: names, line breaks, what is missing or too short."""
     single = {*ONE_LINE, *IN_ROTATION, *(unseen(app) - {"SOURCE_KEY"})}
-    found = env_findings(app["env"], "env") + env_findings(
+    found = alias_findings(app) + env_findings(app["env"], "env") + env_findings(
         {key: value for key, value in app["secrets"].items() if key not in unseen(app)}, "secrets")
     for name, reason in needed_secrets(app).items():
         if not app["secrets"].get(name):
@@ -757,8 +808,23 @@ def inspect_env(app: dict) -> list[str]:
             found.append(f"secrets: {name} holds a line break, and a service or a URL takes one line (a YAML block ends with one): write it in quotes, "
                          "or with |- instead of |")
     found += inspect_secret_files(app)
-    both = sorted(set(app["env"]) & set(app["secrets"]))
+    both = sorted({*app["env"], *app["aliases"]} & set(app["secrets"]))
     return found + [f"env: {name} is also in secrets; keep it in one of them" for name in both]
+
+
+def alias_findings(app: dict) -> list[str]:
+    """Return the aliases of variables that are not there, where one of nearly the same name is, and those of secrets that a container does not get."""
+    known, found = sorted({*release_environment(app, "", ""), *secret_environment(app)}), []
+    fields_ = [("env", app["env"]), ("secrets", app["secrets"]), *((f"processes[{process['name']}].env", process["env"]) for process in app["processes"])]
+    for label, variables in fields_:
+        for name, value in variables.items():
+            near = difflib.get_close_matches(alias(value), known, 1, 0.85) if alias(value) and alias(value) not in known else []
+            found += [f"{label}: {name} is to be another name of {alias(value)}, which is no variable of the app: did you mean ${close}?" for close in near]
+    if app["runtime"] == "compose":
+        found += [f"processes[{process['name']}].env: {name} is another name of the secret {target}, which this container does not get: name {target} in its "
+                  "secrets" for process in app["processes"] for name, target in process["aliases"].items()
+                  if process["image"] != app["images"][0]["name"] and target in secret_environment(app) and target not in process["secrets"]]
+    return found
 
 
 def made_here(app: dict) -> set:
@@ -894,7 +960,7 @@ def environment(app: dict) -> dict:
     if app["database"]["engine"] == "sqlite":
         env.update(DATABASE_PATH=sqlite_path(app), DATABASE_URL=f"sqlite:///{sqlite_path(app)}")
     env.update({key: env_file.text(value) for key, value in app["env"].items()})
-    return env
+    return filled_in(env, env)
 
 
 def told(app: dict, secure: bool, given: frozenset = frozenset()) -> dict:
@@ -904,7 +970,7 @@ def told(app: dict, secure: bool, given: frozenset = frozenset()) -> dict:
     """
     env = environment(app)
     found = {SECURE_REDIRECT: str(secure), **{name: env[name] for name in ("ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS")}}
-    return {name: value for name, value in found.items() if name not in app["env"] and name not in given}
+    return {name: value for name, value in found.items() if name not in {*app["env"], *app["aliases"]} and name not in given}
 
 
 def database_host(app: dict) -> str:
@@ -938,7 +1004,8 @@ def release_environment(app: dict, release: str, version: str, secure: bool = Fa
     static = app["static"]["root"] if app["static"]["root"].startswith("/") else f"{app['root']}/releases/{release}/static"
     env = {"RELEASE": release, "VERSION": version, "STATIC_ROOT": static, SECURE_REDIRECT: str(secure)}
     env.update({f"{name}_FILE": path for name, path in secret_file_paths(app, release).items()})
-    return dict(env, **environment(app))
+    env.update(environment(app))
+    return filled_in(env, env)
 
 
 def secret_file_paths(app: dict, release: str) -> dict:
@@ -976,7 +1043,8 @@ def secret_environment(app: dict) -> dict:
     env = {}
     if app["database"]["engine"] in ("postgresql", "container"):
         user, password = database_login(app)
-        env["DATABASE_URL"] = f"postgresql://{user}:{quote(password, safe='')}@{quote(database_host(app), safe='')}:5432/{app['database']['name']}"
+        place = f"{quote(database_host(app), safe='')}:5432/{app['database']['name']}"
+        env["DATABASE_URL"] = f"{app['database']['scheme']}://{user}:{quote(password, safe='')}@{place}"
         if user != app["database"]["user"]:
             secrets.update(DATABASE_USER=user, DATABASE_PASSWORD=password)
     if app["cache"]["engine"] in ("redis", "container"):
@@ -984,10 +1052,13 @@ def secret_environment(app: dict) -> dict:
         for key, number in (("CACHE_URL", numbers["cache"]), ("SESSION_URL", numbers["session"]),
                             ("CELERY_BROKER_URL", numbers["broker"]), ("CELERY_RESULT_URL", numbers["result"])):
             env[key] = redis_url(app, number, key.startswith("CELERY"))
+        env["REDIS_URL"] = redis_url(app, None, False)
     fallbacks = fallback_keys(app["secrets"])
     if fallbacks:
         secrets["SECRET_KEY_FALLBACKS"] = fallbacks
-    return dict(env, **secrets)
+    known = {**environment(app), **env, **secrets}
+    own = {name: value for name, value in env.items() if name not in app["env"]}  # what env sets wins over what is derived
+    return {**own, **secrets, **{name: known.get(target, "") for name, target in app["aliases"].items()}}
 
 
 def other_redis_password(app: dict) -> str:
@@ -995,18 +1066,19 @@ def other_redis_password(app: dict) -> str:
     return app["secrets"].get("REDIS_PASSWORD_NEXT") or app["secrets"].get("REDIS_PASSWORD_PREVIOUS") or ""
 
 
-def redis_url(app: dict, number: int, celery: bool) -> str:
-    """Return the URL of one database of the app's Redis; celery writes that of a socket in its own way."""
+def redis_url(app: dict, number: int | None, celery: bool) -> str:
+    """Return the URL of one database of the app's Redis, of the server without a number; celery writes that of a socket in its own way."""
+    database = "" if number is None else f"/{number}"
     if app["cache"]["engine"] == "container":
         password = app["secrets"].get("REDIS_PASSWORD", "")
         # With the name of the user: a Redis that takes no password yet accepts a login only in this form (Redis 6, AUTH).
-        return f"redis://{'default:' + quote(password, safe='') + '@' if password else ''}redis:6379/{number}"
+        return f"redis://{'default:' + quote(password, safe='') + '@' if password else ''}redis:6379{database}"
     if app["cache"]["port"]:
-        return f"redis://:{quote(app['secrets'].get('REDIS_PASSWORD', ''), safe='')}@127.0.0.1:{app['cache']['port']}/{number}"
+        return f"redis://:{quote(app['secrets'].get('REDIS_PASSWORD', ''), safe='')}@127.0.0.1:{app['cache']['port']}{database}"
     socket = f"/run/redis-{app['name']}/redis.sock"
     password = app["secrets"].get("REDIS_PASSWORD", "")
     login = f":{quote(password, safe='')}@" if password else ""
-    return f"redis+socket://{login}{socket}?virtual_host={number}" if celery else f"unix://{login}{socket}?db={number}"
+    return f"redis+socket://{login}{socket}?virtual_host={number}" if celery else f"unix://{login}{socket}" + ("" if number is None else f"?db={number}")
 
 
 def wanted_answer(app: dict, release: str, version: str) -> dict:

@@ -17,13 +17,51 @@ LISTEN = {
 # First word of a command -> the other flags that it needs.
 HTTP_SERVERS = {
     "gunicorn": [(("-w", "--workers"), "--workers {workers}"), (("--threads",), "--threads {threads}"),
-                 (("--graceful-timeout",), "--graceful-timeout {drain}"), (("--timeout", "-t"), "--timeout {timeout}"),
-                 (("--worker-tmp-dir",), "--worker-tmp-dir /dev/shm"), (("--access-logfile",), "--access-logfile -")],
+                 (("--graceful-timeout",), "--graceful-timeout {drain}"), (("--timeout", "-t"), "--timeout {timeout}")],
     "uvicorn": [(("--workers",), "--workers {workers}"), (("--timeout-graceful-shutdown",), "--timeout-graceful-shutdown {drain}")],
     "hypercorn": [(("-w", "--workers"), "--workers {workers}"), (("--graceful-timeout",), "--graceful-timeout {drain}")],
     "daphne": [],
     "granian": [(("--workers",), "--workers {workers}"), (("--interface",), "--interface wsgi")],
 }
+
+
+# The fields of a process behind those flags of gunicorn: where the model is silent, the project's gunicorn.conf.py wins over our defaults.
+FIELDS = {"--workers": "workers", "--threads": "threads", "--graceful-timeout": "drain", "--timeout": "timeout"}
+# Behind a Unix socket gunicorn's own format has no address: the edge says who asks (roles/nginx, site.j2).
+ACCESS_LOG = '%({x-forwarded-for}i)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"'
+GUNICORN = """\
+# Written by quayside.django for {app}: defaults for gunicorn, then the project's own file, which wins.
+import importlib
+import os
+import sys
+
+workers = {workers}
+threads = {threads}
+timeout = {timeout}
+graceful_timeout = {drain}
+worker_tmp_dir = "/dev/shm"
+accesslog = "-"
+access_log_format = {format!r}
+
+
+def _read(own, default="./gunicorn.conf.py"):
+    # As gunicorn reads its --config: a path, file:PATH or python:MODULE; the default may be missing.
+    path = os.path.expandvars(own) or default
+    if path.startswith("python:"):
+        sys.path.insert(0, os.getcwd())
+        return dict(vars(importlib.import_module(path[7:])))
+    path = path[5:] if path.startswith("file:") else path
+    if not own and not os.path.exists(path):
+        return {{}}
+    found = {{"__name__": "__config__", "__file__": path}}
+    with open(path, encoding="utf-8") as file:
+        exec(compile(file.read(), path, "exec"), found)
+    return found
+
+
+# Where it listens, and that it stays in the foreground without a file of its own, is for whoever starts it.
+globals().update({{name: value for name, value in _read({own!r}).items() if not name.startswith("__") and name not in ("bind", "daemon", "pidfile")}})
+"""
 
 
 def kind(command: str) -> str:
@@ -56,26 +94,61 @@ def celery_app(command: str) -> str:
     return ""
 
 
-def full_command(app: dict, process: dict, workers: int) -> str:
+def server(process: dict) -> str:
+    """Return the name of the server that a process runs, empty for one that we do not know."""
+    words = shell_line.words(process["command"])
+    return words[0].rsplit("/", 1)[-1] if words and kind(process["command"]) == "http" else ""
+
+
+def config_name(process: dict) -> str:
+    """Return the name of the file in ``lib/`` of a release that holds gunicorn's defaults for a process; empty for other servers."""
+    return f"gunicorn-{process['name']}.py" if server(process) == "gunicorn" else ""
+
+
+def config_file(app: dict, process: dict, workers: int) -> str:
+    """Return the text of that file. ``workers`` is the number for ``workers: auto``."""
+    return GUNICORN.format(app=app["name"], format=ACCESS_LOG, own=flag(shell_line.words(process["command"]), ("-c", "--config")), **flag_values(process, workers))
+
+
+def flag_values(process: dict, workers: int) -> dict:
+    """Return what stands for the names in HTTP_SERVERS."""
+    return {"workers": process["workers"] if process["workers"] != "auto" else workers, "threads": process["threads"],
+            "drain": process["drain"], "timeout": process["timeout"]}
+
+
+def flag(words: list[str], names: tuple) -> str:
+    """Return the value of a flag, the last one where it stands several times; empty where it is not given."""
+    found = ""
+    for position, word in enumerate(words):
+        for name in names:
+            if word == name and position + 1 < len(words):
+                found = words[position + 1]
+            elif word.startswith(f"{name}=") or (len(name) == 2 and word.startswith(name) and word != name):
+                found = word[len(name):].removeprefix("=")
+    return found
+
+
+def full_command(app: dict, process: dict, workers: int, lib: str = "") -> str:
     """Return the command with the flags that its server needs and that were not given.
 
-    ``workers`` is the number for ``workers: auto``, which only the host knows.
+    ``workers`` is the number for ``workers: auto``, which only the host knows; ``lib`` is the folder of our programs as the process sees it.
     """
     command = process["command"].strip()
     words = shell_line.words(command)
     what = kind(command)
     added = []
     if what == "http":
-        values = {"workers": process["workers"] if process["workers"] != "auto" else workers, "threads": process["threads"],
-                  "drain": process["drain"], "timeout": process["timeout"]}
-        server = words[0].rsplit("/", 1)[-1]
-        flags, socket, port = LISTEN[server]
+        values, name = flag_values(process, workers), server(process)
+        flags, socket, port = LISTEN[name]
         if not given(words, flags):
             # In a container 0.0.0.0 is the app's own network; on a host it would be the world.
             added.append(socket if process["socket"] else port.format(address="0.0.0.0" if app["runtime"] == "compose" else "127.0.0.1"))
-        for flags, text in HTTP_SERVERS[server]:
-            if not given(words, flags):
+        silent = process.get("silent", []) if name == "gunicorn" else []
+        for flags, text in HTTP_SERVERS[name]:
+            if not given(words, flags) and FIELDS.get(text.split()[0]) not in silent:
                 added.append(text.format(**values))
+        if name == "gunicorn":
+            added.append(f"--config {shlex.quote(f'{lib}/{config_name(process)}')}")
     elif what == "worker":
         if not given(words, ("-n", "--hostname")):
             added.append('--hostname "{}-{}-$COPY.$RELEASE@%h"'.format(app["name"], process["name"]))
@@ -113,7 +186,9 @@ def script(app: dict, process: dict, release: str, venv: str, workers: int) -> s
     lines += ['export COPY="${1:-1}"', 'rm -f "$SOCKET"']
     if process["tcp"]:
         lines.append(f'PORT="$(cat {shlex.quote(f"{folder}/ports/{name}")})" && export PORT')
-    run = full_command(app, process, workers)
+    # The shell fills these in, so a secret stands in no file of the release.
+    lines += [f'export {key}="${target}"' for key, target in process.get("aliases", {}).items()]
+    run = full_command(app, process, workers, f"{folder}/lib")
     lines.append(shell_line.exec_line(run, f"flock --no-fork --timeout 30 {shlex.quote(single_lock(app, process))}" if process["single"] else ""))
     return "\n".join(lines) + "\n"
 

@@ -17,6 +17,7 @@ from ansible_collections.quayside.django.plugins.module_utils import (
     host,
     image_prune,
     last_words,
+    processes,
     release_tree,
     source,
     units,
@@ -155,11 +156,16 @@ class Compose(Runtime):
         for program, module in IN_APP.items():
             host.write(self.shelf.path(release, "lib", program), source_of(module))
         host.write(self.shelf.path(release, "lib", "health"), compose_project.HEALTH, 0o755)
+        sizes = self.sizes()
+        for process in self.app["processes"]:
+            if processes.config_name(process):
+                text = processes.config_file(self.app, process, sizes[process["name"]]["workers"])
+                host.write(self.shelf.path(release, "lib", processes.config_name(process)), text)
         self.write_secret_files(release, copied)
         uid, gid = host.ids(self.app["user"])
         env = env_file.parse(host.text(self.shelf.path(release, "env")))
         published = edges.EDGES[self.app["edge"]].published
-        facts = compose_project.facts_of(self.app, release, record, env, self.variables(), f"{uid}:{gid}", self.sizes(), published)
+        facts = compose_project.facts_of(self.app, release, record, env, self.variables(), f"{uid}:{gid}", sizes, published)
         project = compose_project.project(self.app, release, facts)
         if name:
             project["name"] = name

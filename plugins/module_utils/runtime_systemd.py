@@ -200,7 +200,8 @@ class Systemd(Runtime):
         code, folder = self.shelf.path(release, "code"), processes.code_folder(self.app, release)
         for number, command in enumerate(self.app["build"]):
             secrets = {name: self.secrets[name] for name in command.get("secrets", [])}
-            env = {"CI": "1", "NEXT_TELEMETRY_DISABLED": "1", **{key: env_file.text(value) for key, value in {**self.app["env"], **command["env"]}.items()}}
+            own = {key: env_file.text(value) for key, value in {**self.app["env"], **command["env"]}.items()}
+            env = {"CI": "1", "NEXT_TELEMETRY_DISABLED": "1", **model.filled_in(own, {**model.environment(self.app), **secrets})}
             self.build_command(release, f"command-{number}", ["/bin/sh", "-ec", command["command"]], f"`{command['command']}`", {**env, **secrets},
                                [code], "/".join(part for part in (folder, command["folder"]) if part), command["timeout"])
         if self.app["frontends"]:
@@ -266,6 +267,9 @@ class Systemd(Runtime):
         for process in self.app["processes"]:
             script = processes.script(self.app, process, release, venv, sizes[process["name"]]["workers"])
             self.write_program(release, f"bin/{process['name']}", script)
+            if processes.config_name(process):
+                text = processes.config_file(self.app, process, sizes[process["name"]]["workers"])
+                self.write_program(release, f"lib/{processes.config_name(process)}", text)
         self.write_program(release, "bin/manage", self.manage_script(release, venv))
         for name, module in IN_APP.items():
             self.write_program(release, f"lib/{name}", source_of(module))

@@ -215,21 +215,33 @@ def listeners(output):
     return found
 
 
+def listener_pids(output):
+    """The process behind each port in what `ss -Hltnp` says, dict of port to int."""
+    return {int(found[1]): int(found[2]) for found in re.finditer(r"^\S+\s+\d+\s+\d+\s+\S*:(\d+)\s.*?pid=(\d+)", output, re.M)}
+
+
+def of_another(cgroup):
+    """Whether a process with this /proc/<pid>/cgroup is of another unit than ssh.service: a second sshd, or a session that forwards a port."""
+    units = re.findall(r"/([^/\n]+\.(?:service|scope))(?=/|$)", cgroup, re.M)
+    return bool(units) and "init.scope" not in units and not {"ssh.service", "sshd.service"} & set(units)
+
+
 def tcp_listeners(table):
     """The ports that /proc/net/tcp or tcp6 shows listeners on, as listeners does, without the programs."""
     rows = [line.split() for line in table.splitlines()[1:]]
     return {int(row[1].rpartition(":")[2], 16): "" for row in rows if len(row) > 3 and row[3] == "0A"}
 
 
-def own_ports(programs, socket_listens, configured):
-    """The ports that lead to sshd.
+def own_ports(programs, socket_listens, configured, others=frozenset()):
+    """The ports that lead to ssh.service.
 
     :param programs: see listeners
     :param socket_listens: ports of ssh.socket, set of int: those are held by systemd
     :param configured: ports that sshd -T tells, set of int: believed where the program is not known
+    :param others: ports of processes of other units, see of_another
     """
     return sorted(port for port, program in programs.items()
-                  if program.startswith("sshd") or (port in socket_listens and program == "systemd")
+                  if (program.startswith("sshd") and port not in others) or (port in socket_listens and program == "systemd")
                   or (not program and port in configured | socket_listens))
 
 

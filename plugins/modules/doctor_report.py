@@ -57,7 +57,7 @@ counts:
   type: dict
   returned: always
 msg:
-  description: All findings for people.
+  description: All findings for people; when it fails, how many there are, since they stand above then.
   type: str
   returned: always
 """

@@ -152,7 +152,8 @@ class Host:
     def look(self):
         if self.by_socket:
             self._socket_ports = ssh_server.socket_ports(out_of("systemctl", "show", "-p", "Listen", "ssh.socket"))
-        self.programs, configured = ssh_server.listeners(out_of("ss", "-Hltnp")), set()
+        shown, configured = out_of("ss", "-Hltnp"), set()
+        self.programs = ssh_server.listeners(shown)
         if not self.programs:
             # A bare server may have no ss.
             for table in ("/proc/net/tcp", "/proc/net/tcp6"):
@@ -160,7 +161,20 @@ class Host:
                     with open(table) as file:
                         self.programs.update(ssh_server.tcp_listeners(file.read()))
             configured = {int(port) for port in re.findall(r"^port (\d+)", out_of(SSHD, "-T"), re.M)}
-        self.listening = ssh_server.own_ports(self.programs, self._socket_ports, configured)
+        self.listening = ssh_server.own_ports(self.programs, self._socket_ports, configured, self.others(ssh_server.listener_pids(shown)))
+
+    @staticmethod
+    def others(pids):
+        """The ports whose process belongs to another unit than ssh.service, set of int."""
+        found = set()
+        for port, pid in pids.items():
+            try:
+                with open("/proc/%d/cgroup" % pid) as file:
+                    if ssh_server.of_another(file.read()):
+                        found.add(port)
+            except OSError:
+                continue
+        return found
 
     def changes(self, texts):
         """The files that differ, dict of path to (before, after)."""

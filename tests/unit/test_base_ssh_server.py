@@ -165,3 +165,30 @@ def test_what_the_user_names_wins_and_what_a_server_is_too_old_for_is_left_out(h
     found = ssh_server.completed({"macs": ["b"]}, more, have)
     assert sorted(found) == sorted(keywords)
     assert found["macs"] == ["b"]
+
+
+SECOND = """\
+LISTEN 0 128 0.0.0.0:22    0.0.0.0:* users:(("sshd",pid=812,fd=3))
+LISTEN 0 128 [::]:22       [::]:*    users:(("sshd",pid=812,fd=4))
+LISTEN 0 128 0.0.0.0:2222  0.0.0.0:* users:(("sshd",pid=990,fd=3))
+LISTEN 0 128 127.0.0.1:9000 0.0.0.0:* users:(("sshd-session",pid=991,fd=9))
+LISTEN 0 4096 *:80 *:*
+"""
+
+
+def test_the_process_behind_each_port():
+    assert ssh_server.listener_pids(SECOND) == {22: 812, 2222: 990, 9000: 991}
+
+
+@pytest.mark.parametrize(("cgroup", "other"), [
+    ("0::/system.slice/ssh.service\n", False), ("0::/system.slice/sshd.service\n", False), ("0::/\n", False), ("0::/init.scope\n", False),
+    ("12:pids:/system.slice/ssh.service\n0::/system.slice/ssh.service\n", False), ("", False),
+    ("0::/system.slice/sftp-sshd.service\n", True), ("0::/user.slice/user-0.slice/session-4.scope\n", True), ("0::/system.slice/docker-ab.scope\n", True),
+])
+def test_a_process_of_another_unit(cgroup, other):
+    assert ssh_server.of_another(cgroup) is other
+
+
+def test_a_second_sshd_and_a_forwarded_port_are_not_the_servers_own():
+    programs = ssh_server.listeners(SECOND)
+    assert ssh_server.own_ports(programs, set(), set(), {2222, 9000}) == [22]

@@ -77,6 +77,12 @@ def test_what_settings_read(tmp_path, source, found):
     ("from .env import env\nA = env('DEBUG')", {"env": ENVIRON}, {"DEBUG": "optional"}),
     ("from . import helpers\nA = helpers.need('A')", {"helpers": HELPER}, {"A": "required"}),
     ("import config.helpers as helpers\nA = helpers.need('A')", {"helpers": HELPER}, {"A": "required"}),
+    ("import os\nif os.environ.get('ENV') == 'prod':\n    from .prod import *",
+     {"prod": "import os\nX = os.environ['X']"}, {"ENV": "optional", "X": "guarded"}),
+    ("try:\n    from .local import *\nexcept ImportError:\n    pass", {"local": "from .deep import *", "deep": "import os\nX = os.environ['X']"},
+     {"X": "guarded"}),
+    ("def f():\n    from .prod import X", {"prod": "import os\nX = os.environ['X']"}, {"X": "guarded"}),
+    ("if DEBUG:\n    from .base import *\nfrom .base import *", {"base": "import os\nX = os.environ['X']"}, {"X": "required"}),
     ("from .a import *", {"a": "from .b import *", "b": "from .a import *\nimport os\nA = os.environ['A']"}, {"A": "required"}),
 ])
 def test_modules_of_the_project_count_too(tmp_path, source, others, found):

@@ -119,6 +119,9 @@ def check(code, level=30, hint=""):
     ([check("security.W004")], {}, {"check.security.W004": "warning"}),
     ([check("security.W004")], {"tls": {"mode": "selfsigned"}}, {"check.security.W004": "note"}),
     ([check("shop.E001", 40, "do it")], {}, {"check.shop.E001": "error"}),
+    ([check("security.W002")], {}, {"check.security.W002": "note"}),
+    ([check("security.W002")], {"edge": "none"}, {"check.security.W002": "warning"}),
+    ([check("security.W005"), check("security.W021")], {}, {"check.security.W005": "note", "check.security.W021": "note"}),
     ([check("shop.I001", 20)], {}, {"check.shop.I001": "note"}),
     ([check("security.W018"), check("security.W020")], {}, {}),
 ])
@@ -126,6 +129,19 @@ def test_checks_of_django_are_findings(checks, fields, codes):
     found = look(seen={"checks": checks}, **fields)
     assert {code: one["severity"] for code, one in found.items()} == codes
     assert all("\n" not in one["reason"] for one in found.values())
+
+
+def test_many_findings_of_one_check_are_one_with_some_of_its_objects():
+    checks = [dict(check("drf_spectacular.W001"), object=f"view{number}") for number in range(155)]
+    found = doctor_app.checks(shown(loaded()), {"checks": [*checks, check("shop.W001")]})
+    assert [(one["code"], one["item"]) for one in found] == [
+        ("check.drf_spectacular.W001", "app pos: view0, view1, view2 and 152 more"), ("check.shop.W001", "app pos: manage.py check --deploy")]
+    assert found[0]["reason"] == "It is so. (155 times)"
+
+
+def test_a_variable_of_a_process_that_runs_no_python_is_not_called_unread():
+    app = loaded(processes=[{"name": "web", "command": "gunicorn x", "env": {"OURS": "1"}}, {"name": "ssr", "command": "node x", "env": {"NUXT": "1"}}])
+    assert doctor_app.candidates(app) == ["OURS"]
 
 
 @pytest.mark.parametrize(("error", "reason"), [

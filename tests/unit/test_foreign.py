@@ -40,6 +40,8 @@ def test_an_empty_host_and_what_earlier_versions_made_are_fine(seen):
     ({"loaded": {"pos.service": "/run/systemd/transient/pos.service"}}, "the unit pos.service runs and is not of this app's making (it is from /run/systemd"),
     ({"user": {**OURS, "shell": "/bin/bash"}, "group": {"gid": 997}}, "user: pos is an account that people log in by (shell /bin/bash): name one of"),
     ({"user": {**OURS, "shell": ""}}, "user: pos is an account that people log in by (shell /bin/sh)"),
+    ({"user": {**OURS, "shell": "/usr/bin/git-shell", "home": "/home/git"}}, "user: pos is an account that people log in by (shell /usr/bin/git-shell)"),
+    ({"user": {**OURS, "home": "/var/lib/gitea"}}, "user: pos is an account of the system's or of another program's (home /var/lib/gitea)"),
     ({"user": {**OURS, "uid": 0}}, "user: pos is an account that people log in by"),
     ({"user": {**OURS, "home": "/var/lib/postgresql"}}, "user: pos is an account of the system's or of another program's (home /var/lib/postgresql)"),
     ({"user": {**OURS, "home": "/nonexistent"}}, "user: pos is an account of the system's"),

@@ -405,7 +405,7 @@ def test_the_secret_variables_of_a_small_app_lead_to_its_sockets():
         **SECRETS, "DATABASE_URL": f"postgresql://pos:{SECRETS['DATABASE_PASSWORD']}@127.0.0.1:5432/pos",
         "CACHE_URL": "unix:///run/redis-pos/redis.sock?db=0", "SESSION_URL": "unix:///run/redis-pos/redis.sock?db=1",
         "CELERY_BROKER_URL": "redis+socket:///run/redis-pos/redis.sock?virtual_host=2",
-        "CELERY_RESULT_URL": "redis+socket:///run/redis-pos/redis.sock?virtual_host=3"}
+        "CELERY_RESULT_URL": "redis+socket:///run/redis-pos/redis.sock?virtual_host=3", "REDIS_URL": "unix:///run/redis-pos/redis.sock"}
 
 
 def test_with_a_port_the_urls_are_tcp_with_a_password():

@@ -2,8 +2,10 @@
 from __future__ import annotations
 
 import os
+import runpy
 import shutil
 import subprocess
+import sys
 
 import pytest
 from ansible_collections.quayside.django.plugins.module_utils import celery_workers, processes
@@ -19,7 +21,7 @@ def of(command, **fields):
 
 def full(command, **fields):
     """Return the command that the process runs."""
-    return processes.full_command(*of(command, **fields), 3)
+    return processes.full_command(*of(command, **fields), 3, "/lib")
 
 
 @pytest.mark.parametrize(("command", "kind"), [
@@ -46,25 +48,71 @@ def test_the_app_that_a_celery_command_names(command, name):
 
 def test_gunicorn_gets_all_that_it_needs():
     assert full("gunicorn pos.wsgi", threads=2, drain=40, timeout=90) == (
-        'gunicorn pos.wsgi --bind "unix:$SOCKET" --workers 3 --threads 2 --graceful-timeout 40 --timeout 90 --worker-tmp-dir /dev/shm --access-logfile -')
+        'gunicorn pos.wsgi --bind "unix:$SOCKET" --threads 2 --graceful-timeout 40 --timeout 90 --config /lib/gunicorn-web.py')
+
+
+def configured(tmp_path, monkeypatch, command="gunicorn pos.wsgi", own="", name="gunicorn.conf.py", **fields):
+    """Return what gunicorn reads from the file that we give it, in a project with a file of its own."""
+    (tmp_path / "project").mkdir()
+    monkeypatch.chdir(tmp_path / "project")
+    if own:
+        (tmp_path / "project" / name).write_text(own)
+    (tmp_path / "ours.py").write_text(processes.config_file(*of(command, **fields), 3))
+    return {key: value for key, value in runpy.run_path(str(tmp_path / "ours.py")).items() if not key.startswith("_")}
+
+
+def test_without_a_file_of_the_project_gunicorn_has_the_defaults_of_the_model(tmp_path, monkeypatch):
+    found = configured(tmp_path, monkeypatch)
+    assert {name: found[name] for name in ("workers", "threads", "timeout", "graceful_timeout", "accesslog")} == {
+        "workers": 3, "threads": 1, "timeout": 60, "graceful_timeout": 30, "accesslog": "-"}
+    assert found["access_log_format"].startswith("%({x-forwarded-for}i)s ")  # behind a socket %(h)s is empty
+
+
+def test_the_projects_file_wins_where_the_model_is_silent(tmp_path, monkeypatch):
+    own = ("import os\nworkers = 9\nthreads = int('4')\ntimeout = 200\ngraceful_timeout = 20\naccesslog = None\n"
+           "bind = '0.0.0.0:80'\ndaemon = True\npidfile = '/x'\ndef on_starting(server): return os.sep\n")
+    found = configured(tmp_path, monkeypatch, own=own)
+    assert (found["workers"], found["threads"], found["timeout"], found["graceful_timeout"], found["accesslog"]) == (9, 4, 200, 20, None)
+    assert not {"bind", "daemon", "pidfile"} & set(found) and found["on_starting"](None) == os.sep
+
+
+def test_what_the_model_says_wins_over_the_projects_file():
+    assert full("gunicorn x", workers="5", timeout=9).startswith('gunicorn x --bind "unix:$SOCKET" --workers 5 --timeout 9 --config ')
+
+
+@pytest.mark.parametrize("command", ["gunicorn -c $CONF/own.py x", "gunicorn --config=file:own.py x", "gunicorn -cown.py x", "gunicorn --config python:own x"])
+def test_a_file_that_the_command_names_is_read_too(tmp_path, monkeypatch, command):
+    monkeypatch.setenv("CONF", ".")
+    monkeypatch.setattr("sys.path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "own", raising=False)
+    assert configured(tmp_path, monkeypatch, command, "workers = 9\n", "own.py")["workers"] == 9
+    assert full(command).endswith("--config /lib/gunicorn-web.py")  # the last one counts
+
+
+def test_a_file_that_the_command_names_has_to_be_there(tmp_path, monkeypatch):
+    with pytest.raises(FileNotFoundError):
+        configured(tmp_path, monkeypatch, "gunicorn -c nowhere.py x")
+
+
+def test_other_servers_have_no_such_file():
+    assert processes.config_name(of("uvicorn pos.asgi")[1]) == "" and processes.config_name(of("celery -A x worker", name="worker")[1]) == ""
 
 
 @pytest.mark.parametrize(("command", "left_out"), [
     ("gunicorn x --bind 127.0.0.1:8000", "--bind"), ("gunicorn x --bind=127.0.0.1:8000", "--bind"), ("gunicorn x -b :8000", "--bind"),
     ("gunicorn x -b:8000", "--bind"), ("gunicorn x --workers 5", "--workers"), ("gunicorn x --workers=5", "--workers"), ("gunicorn x -w 5", "--workers"),
     ("gunicorn x -w5", "--workers"), ("gunicorn x --threads 9", "--threads"), ("gunicorn x --graceful-timeout 9", "--graceful-timeout"),
-    ("gunicorn x --timeout 9", "--timeout"), ("gunicorn x -t 9", "--timeout"), ("gunicorn x --worker-tmp-dir /tmp", "--worker-tmp-dir"),
-    ("gunicorn x --access-logfile /dev/null", "--access-logfile"),
+    ("gunicorn x --timeout 9", "--timeout"), ("gunicorn x -t 9", "--timeout"),
 ])
 def test_a_flag_that_is_given_is_not_added(command, left_out):
-    added = full(command)[len(command):].split()
+    added = full(command, workers="4", threads=2, timeout=30, drain=20)[len(command):].split()
     assert left_out not in added
-    assert {"--bind", "--workers", "--threads", "--graceful-timeout", "--timeout", "--worker-tmp-dir", "--access-logfile"} - {left_out} <= set(added)
+    assert {"--bind", "--workers", "--threads", "--graceful-timeout", "--timeout"} - {left_out} <= set(added)
 
 
 @pytest.mark.parametrize("command", ["gunicorn x --timeout-like 3", "gunicorn x --bindings", "gunicorn x --worker-class gevent"])
 def test_a_flag_of_a_similar_name_is_not_taken_for_it(command):
-    assert full(command).startswith(command + ' --bind "unix:$SOCKET" --workers 3')
+    assert full(command, workers="4").startswith(command + ' --bind "unix:$SOCKET" --workers 4')
 
 
 @pytest.mark.parametrize(("command", "fields", "added"), [
@@ -75,8 +123,8 @@ def test_a_flag_of_a_similar_name_is_not_taken_for_it(command):
     ("daphne -p 8000 pos.asgi:application", {}, ""),
     ("granian pos.wsgi", {}, '--uds "$SOCKET" --workers 3 --interface wsgi'),
     ("granian pos.asgi --interface asgi", {}, '--uds "$SOCKET" --workers 3'),
-    ("gunicorn x", {"workers": "7"}, '--bind "unix:$SOCKET" --workers 7 --threads 1 --graceful-timeout 30 --timeout 60 '
-                                     "--worker-tmp-dir /dev/shm --access-logfile -"),
+    ("gunicorn x", {"workers": "7"}, '--bind "unix:$SOCKET" --workers 7 --config /lib/gunicorn-web.py'),
+    ("gunicorn x", {}, '--bind "unix:$SOCKET" --config /lib/gunicorn-web.py'),
     ("celery -A pos worker", {"name": "worker"}, '--hostname "pos-worker-$COPY.$RELEASE@%h" --without-mingle --concurrency 3 --loglevel INFO'),
     ("celery -A pos worker", {"name": "mail", "workers": "2"},
      '--hostname "pos-mail-$COPY.$RELEASE@%h" --without-mingle --concurrency 2 --loglevel INFO'),
@@ -146,7 +194,7 @@ def started(tmp_path, process, *words, **fields):
 def test_the_script_of_a_server_gives_it_a_socket_of_its_release(tmp_path):
     app, words, env = started(tmp_path, {"name": "web", "command": "gunicorn x", "route": ""})
     socket = f"{app['root']}/releases/{RELEASE}/run/web.sock"
-    assert words[:4] == ["x", "--bind", f"unix:{socket}", "--workers"]
+    assert words[:4] == ["x", "--bind", f"unix:{socket}", "--config"]
     assert (env["SOCKET"], env["RELEASE"], env["PROCESS"], env["COPY"], env["FROM"]) == (socket, RELEASE, "web", "1", "outside")
     assert env["PYTHONPATH"] == f"{app['root']}/releases/{RELEASE}/code"
     assert env["PATH"].startswith(f"{tmp_path}/venv/bin:")

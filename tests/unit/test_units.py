@@ -62,7 +62,7 @@ def test_a_process_is_killed_only_after_its_drain(name, seconds):
 
 def test_gunicorn_is_told_a_graceful_timeout_below_that():
     web = shop()["processes"][0]
-    assert int(re.search(r"--graceful-timeout (\d+)", processes.full_command(shop(), web, 1))[1]) < int(template()["TimeoutStopSec"][0])
+    assert int(re.search(r"^graceful_timeout = (\d+)$", processes.config_file(shop(), web, 1), re.M)[1]) < int(template()["TimeoutStopSec"][0])
 
 
 def test_secrets_are_read_after_the_env_of_the_release():
