@@ -75,11 +75,12 @@ class Folder:
         return text_inside(self.folder, "/".join(part for part in (self.app["source"]["subdir"], name) if part), git_mirror.FILE_LIMIT) or ""
 
     def send(self, _record: dict, stream) -> None:
-        """Write what was sent into ``stream`` as a tar."""
+        """Write what was sent into ``stream`` as a tar, with the modes of a checkout: here, nobody but root opens it."""
         with tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as tar:
             for relative, handle, name, have in contained.walk(self.folder):
                 member = tarfile.TarInfo(relative)
-                member.mode, member.mtime = stat.S_IMODE(have.st_mode), int(have.st_mtime)
+                member.mode = 0o755 if stat.S_ISDIR(have.st_mode) or have.st_mode & 0o100 else 0o644
+                member.mtime = int(have.st_mtime)
                 if stat.S_ISLNK(have.st_mode):
                     member.type, member.linkname = tarfile.SYMTYPE, os.readlink(name, dir_fd=handle)
                     tar.addfile(member)

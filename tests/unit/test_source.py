@@ -98,6 +98,18 @@ def test_a_folder_is_sent_on_as_a_tar_with_its_links_and_nothing_else(tmp_path):
         assert tar.extractfile("app/run.py").read() == b"print()"
 
 
+def test_what_is_roots_alone_is_sent_on_with_the_modes_of_a_checkout(tmp_path):
+    """The user of an image that is built from it is not ours."""
+    sent, data = folder_source(tmp_path), io.BytesIO()
+    (tmp_path / "source/app").chmod(0o700)
+    (tmp_path / "source/app/run.py").chmod(0o700)
+    (tmp_path / "source/app/other.py").write_text("")
+    (tmp_path / "source/app/other.py").chmod(0o600)
+    sent.send({}, data)
+    with tarfile.open(fileobj=io.BytesIO(data.getvalue())) as tar:
+        assert {member.name: member.mode for member in tar if not member.issym()} == {"app": 0o755, "app/run.py": 0o755, "app/other.py": 0o644}
+
+
 def test_images_alone_need_no_source():
     assert source.of({"source": {"repo": "", "folder": "", "subdir": ""}}) is None
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Hostile requests for an edge, and what may never come of them: one table for all edges, over HTTP/1.1 and HTTP/2, IPv4 and IPv6.
 
-The app behind the edge is ``molecule/shared/victim`` on gunicorn 21.2, which hands on headers with underscores. It answers every path with what
+The app behind the edge is ``molecule/neighbours/app`` on gunicorn 21.2, which hands on headers with underscores. It answers every path with what
 Django saw, and remembers it. It needs ``allow: [{path: /ops/, users: {...}}]``; nothing here ever logs in. Only the standard library is used,
 and raw sockets, so that no client normalises what is sent.
 
