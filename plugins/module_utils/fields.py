@@ -421,7 +421,7 @@ CHECKS = {
     "tls.dns.resolvers[]": pattern(HOST, "no name server, such as 10.0.0.2:53"), "tls.eab": pattern(re.compile(r"^[A-Za-z0-9._~=/+:@-]+\Z"), "no id of a key"),
     "tls.certificate": host_file, "tls.key": host_file,
     "source.repo": pattern(REPO, "no URL of a git repository: https://…, ssh://…, git://… or git@host:path"),
-    "source.folder": argument, "source.version": version, "source.subdir": inside,
+    "source.folder": argument, "source.version": version, "source.subdir": inside, "source.without[]": text,
     "images[].name": word, "images[].repository": repository, "images[].tag": tag, "images[].archive": argument,
     "images[].context": inside, "images[].dockerfile": inside, "images[].target": word, "images[].args": arguments, "images[].secrets[]": secret_name,
     "registry.server": pattern(REGISTRY, "no registry, such as ghcr.io or registry.example.com:5000"), "registry.user": text,

@@ -107,7 +107,8 @@ def config_name(process: dict) -> str:
 
 def config_file(app: dict, process: dict, workers: int) -> str:
     """Return the text of that file. ``workers`` is the number for ``workers: auto``."""
-    return GUNICORN.format(app=app["name"], format=ACCESS_LOG, own=flag(shell_line.words(process["command"]), ("-c", "--config")), **flag_values(process, workers))
+    own = flag(shell_line.words(process["command"]), ("-c", "--config"))
+    return GUNICORN.format(app=app["name"], format=ACCESS_LOG, own=own, **flag_values(process, workers))
 
 
 def flag_values(process: dict, workers: int) -> dict:
