@@ -306,6 +306,8 @@ SPEC = {
             "Keys and values that the JSON answer holds; C($RELEASE) and C($VERSION) stand for those of the new release, so that the "
             "switch is proven by who answers."]},
         "timeout": {"type": "int", "default": 60, "description": "Seconds in which a new instance has to become healthy."},
+        "request_timeout": {"type": "int", "description": [
+            "Seconds that one answer may take, of a heavy first page for example; also when status and doctor ask. Default: timeout."]},
     }, "How a healthy instance is told."),
     "body_size": {"type": "str", "default": "20m", "description": "Largest request body that the edge takes."},
     "headers": {"type": "dict", "default": {}, "description": "Headers that the edge adds to every answer."},
@@ -483,6 +485,7 @@ def derive(app: dict) -> dict:
     app["database"]["name"] = app["database"]["name"] or name.replace("-", "_")
     app["database"]["user"] = app["database"]["user"] or app["database"]["name"]
     app["health"]["host"] = app["health"]["host"] or app["canonical"] or (app["domains"] or ["localhost"])[0]
+    app["health"]["request_timeout"] = app["health"]["request_timeout"] or app["health"]["timeout"]
     app["scheme"] = "http" if app["tls"]["mode"] == "none" else "https"
     if app["tls"]["staging"]:
         app["tls"]["server"] = LETS_ENCRYPT_STAGING
@@ -593,6 +596,8 @@ def inspect(app: dict) -> list[str]:
         found.append(f"canonical: {app['canonical']!r} is not one of domains")
     if app["tls"]["mode"] == "provided" and not (app["tls"]["certificate"] and app["tls"]["key"]):
         found.append("tls: mode provided needs certificate and key, paths on the host")
+    found += [f"health.{field}: {app['health'][field]} is no number of seconds: at least 1" for field in ("timeout", "request_timeout")
+              if app["health"][field] < 1]
     if app["keep"] < 2:
         found.append("keep: at least 2, the live release and the one to roll back to")
     found += inspect_source(app)
@@ -1081,7 +1086,8 @@ def wanted_answer(app: dict, release: str, version: str) -> dict:
     health = app["health"]
     values = {"$RELEASE": release, "$VERSION": version}
     wanted = {key: values.get(value, value) if isinstance(value, str) else value for key, value in health["json"].items()}
-    return {"host": health["host"], "scheme": app["scheme"], "status": tuple(health["status"]), "text": health["text"], "json": wanted or None}
+    return {"timeout": float(health["request_timeout"]), "host": health["host"], "scheme": app["scheme"], "status": tuple(health["status"]),
+            "text": health["text"], "json": wanted or None}
 
 
 def databases(apps: list[dict]) -> list[dict]:
