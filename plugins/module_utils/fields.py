@@ -292,6 +292,8 @@ def repository(value: str, app: dict) -> str:
 
 def domain(value: str, _app: dict) -> str:
     """Refuse what is neither a name nor an address."""
+    if not is_address(value) and not value.isascii():
+        return f"{value!r} has no form in punycode that is sure: write the one that your registrar shows (xn--…)"
     return "" if is_address(value) or DOMAIN.match(value) else f"{value!r} is neither a name nor an address (no https://, no port, no path)"
 
 

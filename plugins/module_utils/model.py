@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from urllib.parse import quote
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible_collections.quayside.django.plugins.module_utils import env_file, fields, outbound, processes, python_env, request_paths
+from ansible_collections.quayside.django.plugins.module_utils import env_file, fields, idn, outbound, processes, python_env, request_paths
 
 EDGE_GROUP = 33  # www-data, the same number on every Debian and Ubuntu
 SECRET_LENGTH = 8
@@ -170,7 +170,8 @@ SPEC = {
     "network": {"type": "str", "description": [
         "With C(runtime: compose): name of the Docker network of its data. Default: the name. In a second one, C(edge-<name>), the edge reaches it."]},
     "domains": {"type": "list", "elements": "str", "default": [], "description": [
-        "Names (or addresses) under which it is served. The first is the one that health checks use."]},
+        "Names (or addresses) under which it is served. The first is the one that health checks use. Names with other letters than a to z become "
+        "punycode (C(xn--…)), as browsers write them."]},
     "canonical": {"type": "str", "default": "", "description": "The domain that all others redirect to. Empty: all are served."},
     "tls": sub({
         "mode": {"type": "str", "default": "none", "choices": ["none", "selfsigned", "provided", "acme"], "description": [
@@ -471,7 +472,8 @@ def derive(app: dict) -> dict:
         app["source"]["version"] = "main" if app["source"]["repo"] else "" if app["source"]["folder"] else "latest"
     app["network"] = app["network"] or name
     app["edge_network"], app["build_network"] = f"edge-{name}", f"build-{name}"
-    app["domains"], app["canonical"] = [domain.lower() for domain in app["domains"]], app["canonical"].lower()
+    app["domains"], app["canonical"] = [idn.ascii_name(domain) for domain in app["domains"]], idn.ascii_name(app["canonical"])
+    app["health"]["host"] = app["health"]["host"] if app["health"]["host"].isascii() else idn.ascii_name(app["health"]["host"])
     package = app["settings"].split(".")[0]
     if app["runtime"] == "compose":
         app["images"] = [image_defaults(app, image) for image in app["images"] or [validated(IMAGE, {"name": "app"})]]
