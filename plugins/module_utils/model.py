@@ -99,7 +99,7 @@ FRONTEND = {
     "name": {"type": "str", "required": True, "description": "Its name."},
     "route": {"type": "str", "default": "/", "description": "Path at the edge: C(/) or C(/app/)."},
     "folder": {"type": "str", "required": True, "description": [
-        "Folder of the finished files: under the app's root in the source (C(frontend/dist)), or inside the image."]},
+        "Folder of the finished files: from the app's root in the source (C(frontend/dist), C(../frontend/dist)), or inside the image."]},
     "image": {"type": "str", "default": "", "description": "With C(runtime: compose): the image that holds the folder. Default: the first."},
     "fallback": {"type": "str", "default": "index.html", "description": [
         "File that answers a path that is no file, as a single-page app wants. Empty: 404."]},
@@ -108,7 +108,7 @@ FRONTEND = {
 
 BUILD = {
     "command": {"type": "str", "required": True, "description": "A shell line: C(npm ci && npm run build)."},
-    "folder": {"type": "str", "default": "", "description": "Folder under the app's root in which it runs."},
+    "folder": {"type": "str", "default": "", "description": "Folder from the app's root in which it runs; C(../frontend) is one beside it in the repository."},
     "env": {"type": "dict", "default": {}, "description": "Variables for it, beside the app's."},
     "secrets": {"type": "list", "elements": "str", "default": [], "description": [
         "Names of the app's secrets that this command gets as variables, such as a token of a registry of packages. It sees no others."]},
@@ -232,9 +232,11 @@ SPEC = {
         "interpreter": {"type": "str", "default": "/usr/bin/python3", "description": "Interpreter on the host; never downloaded."},
         "installer": {"type": "str", "default": "uv", "choices": ["uv", "pip"], "description": "What builds the venv."},
         "requirements": {"type": "list", "elements": "str", "default": [], "description": [
-            "Requirements files under the app's root. Default: uv.lock for uv where there is one, else requirements.txt."]},
-        "extras": {"type": "list", "elements": "str", "default": [], "description": "With uv.lock: extras of the project."},
-        "groups": {"type": "list", "elements": "str", "default": [], "description": "With uv.lock: dependency groups."},
+            "Requirements files from the app's root (C(../requirements.txt) is one above it in the repository). Default: uv.lock for uv where there "
+            "is one, else requirements.txt, else for uv what C([project]) of "
+            "pyproject.toml depends on, in the versions of the day."]},
+        "extras": {"type": "list", "elements": "str", "default": [], "description": "With uv.lock or pyproject.toml: extras of the project."},
+        "groups": {"type": "list", "elements": "str", "default": [], "description": "With uv.lock or pyproject.toml: dependency groups."},
         "packages": {"type": "list", "elements": "str", "default": [], "description": "Packages beside those of the project."},
         "options": {"type": "list", "elements": "str", "default": [], "description": "Options for the installer (C(--index-url …))."},
         "env": {"type": "dict", "default": {}, "description": "Variables for the build only."},

@@ -23,6 +23,39 @@ INCLUDE = re.compile(r"^\s*(?:-r|--requirement|-c|--constraint)[\s=]*([^\s#;]+)"
 CLAUSE = re.compile(r"^(===|==|~=|!=|<=|>=|<|>)\s*([0-9]+(?:\.[0-9]+)*)(\.\*)?$")
 
 
+# Locks of other tools, and what makes a requirements file of one, with hashes where the tool can.
+EXPORTS = {"poetry.lock": "poetry export -o requirements.txt (poetry self add poetry-plugin-export brings it)", "pdm.lock": "pdm export -o requirements.txt",
+           "Pipfile.lock": "pipenv requirements --hash > requirements.txt"}
+PROJECT = re.compile(r"^\[project\]\s*$(?P<body>.*?)(?=^\[|\Z)", re.M | re.S)
+DEPENDENCIES = re.compile(r"^\s*(dependencies\s*=|dynamic\s*=.*[\"']dependencies[\"'])", re.M)
+
+
+def declares(pyproject: str) -> bool:
+    """Return True when a pyproject.toml says what its project depends on, as PEP 621 has it."""
+    found = PROJECT.search(pyproject)
+    return bool(found and DEPENDENCIES.search(found["body"]))
+
+
+def without_lock(python: dict, files: dict) -> bool:
+    """Return True when a venv would come from a pyproject.toml alone, or from nothing."""
+    return not python["requirements"] and not {"uv.lock", "requirements.txt"} & set(inputs(python, files))
+
+
+def refusal(python: dict, files: dict, others: list[str]) -> str:
+    """Return why no venv can be built from these files, and what to do; empty when one can. ``others``: the locks of other tools that are there."""
+    missing = [name for name in python["requirements"] if name not in files]
+    if missing:
+        return f"has no {', '.join(missing)}, which python.requirements names: correct it, or commit the file"
+    if without_lock(python, files) and others:
+        return f"has {others[0]}, which is not read here: {EXPORTS[others[0]]}, and commit that"
+    if inputs(python, files):
+        return ""
+    if python["installer"] == "pip" and {"uv.lock", "pyproject.toml"} & set(files):
+        return "has no requirements.txt, and pip reads no other list: leave out python.installer, so that uv reads uv.lock or pyproject.toml"
+    return ("has no uv.lock, no requirements.txt and no dependencies under [project] in a pyproject.toml: commit one of them (uv lock, "
+            "pip freeze > requirements.txt), name its files in python.requirements, or set source.subdir to the folder that has them")
+
+
 def requires_python(pyproject: str) -> str:
     """Return the requires-python of a pyproject.toml's text, or an empty text."""
     found = REQUIRES.search(pyproject)
@@ -62,7 +95,8 @@ def inputs(python: dict, files: dict) -> dict:
     chosen = list(python["requirements"])
     if not chosen:
         locked = python["installer"] == "uv" and "uv.lock" in files
-        chosen = ["uv.lock", "pyproject.toml"] if locked else ["requirements.txt"]
+        declared = python["installer"] == "uv" and "requirements.txt" not in files and declares(files.get("pyproject.toml", ""))
+        chosen = ["uv.lock", "pyproject.toml"] if locked else ["pyproject.toml"] if declared else ["requirements.txt"]
     return {name: files[name] for name in chosen if name in files}
 
 
@@ -71,10 +105,11 @@ def included(name: str, text: str) -> list[str]:
     return [posixpath.normpath(posixpath.join(posixpath.dirname(name), found)) for found in INCLUDE.findall(text)]
 
 
-def gather(python: dict, read) -> dict:
+def gather(python: dict, read, subdir: str = "") -> dict:
     """Return name -> text of the files under the app's root that the venv is built from, and of those that they include, as far as they are there.
 
-    ``read(name, limit)`` returns a text, or None where there is no such file. Raise ValueError for a file that includes itself, and for too many.
+    ``read(name, limit)`` returns a text, or None where there is no such file. ``subdir`` is the app's
+    root in the repository: what lies beside it in there is read too. Raise ValueError for a file that includes itself, and for too many.
     """
     found: dict = {}
 
@@ -83,7 +118,8 @@ def gather(python: dict, read) -> dict:
             raise ValueError(f"{name} includes itself, through {' and '.join(above[above.index(name):])}")
         if name in found:
             return True
-        text = read(name, LIMITS.get(name.rpartition("/")[2], LIMIT)) if not name.startswith(("/", "../")) and "://" not in name else None
+        inside = not name.startswith("/") and "://" not in name and not posixpath.normpath(posixpath.join(subdir, name)).startswith("..")
+        text = read(name, LIMITS.get(name.rpartition("/")[2], LIMIT)) if inside else None
         if text is None:
             return False
         found[name] = text
@@ -99,8 +135,9 @@ def gather(python: dict, read) -> dict:
             take(name)
     elif python["installer"] == "uv" and take("uv.lock"):
         take("pyproject.toml")
-    else:
-        take("requirements.txt")
+    elif not take("requirements.txt"):
+        for name in ("pyproject.toml", "uv.lock"):
+            take(name)
     return found
 
 
@@ -153,8 +190,8 @@ def build_commands(python: dict, venv: str, files: dict) -> tuple[list[list[str]
     kept, by_variable = options(python)
     env.update(by_variable)
     env.update({name: str(value) for name, value in python["env"].items()})
-    requirements = [word for name in sorted(inputs(python, files)) if python["requirements"] or name not in ("uv.lock", "pyproject.toml")
-                    for word in ("-r", name)]
+    sync = locked(python, files)
+    requirements = [word for name in sorted(inputs(python, files)) if not sync for word in ("-r", name)]
     wanted = requirements + python["packages"]
     target = ["--python", f"{venv}/bin/python"]
     if python["installer"] == "pip":
@@ -162,13 +199,13 @@ def build_commands(python: dict, venv: str, files: dict) -> tuple[list[list[str]
         if wanted:
             commands.append([f"{venv}/bin/pip", "install", "--quiet", *kept, *wanted])
         return commands, env
-    if locked(python, files):
-        extras = [word for name in python["extras"] for word in ("--extra", name)] + \
-                 [word for name in python["groups"] for word in ("--group", name)]
+    extras = [word for name in python["extras"] for word in ("--extra", name)] + [word for name in python["groups"] for word in ("--group", name)]
+    if sync:
         commands = [[UV, "sync", "--frozen", "--no-install-project", "--no-default-groups", "--compile-bytecode", *extras, *kept]]
         wanted = python["packages"]
     else:
         commands = [[UV, "venv", "--quiet", "--python", python["interpreter"], venv]]
     if wanted:
-        commands.append([UV, "pip", "install", "--quiet", "--compile-bytecode", *target, *kept, *wanted])
+        of_project = extras if "pyproject.toml" in requirements else []
+        commands.append([UV, "pip", "install", "--quiet", "--compile-bytecode", *target, *of_project, *kept, *wanted])
     return commands, env

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import time
 
 from ansible_collections.quayside.django.plugins.module_utils import (
@@ -104,8 +105,8 @@ class Systemd(Runtime):
                                   "set source.subdir or manage in the app model")
 
     def in_code(self, path: str) -> str:
-        """Return a path under the app's root as one under the code of a release."""
-        return "/".join(part for part in (self.app["source"]["subdir"], path) if part)
+        """Return a path from the app's root as one under the code of a release."""
+        return posixpath.normpath("/".join(part for part in (self.app["source"]["subdir"], path) if part))
 
     def settle_secrets(self) -> None:
         """Write the one current file of secrets; what was there before waits beside it for ``restore_secrets``."""
@@ -131,13 +132,15 @@ class Systemd(Runtime):
         """Return the files that the venv may be built from."""
         code = self.shelf.path(release, "code")
         try:
-            found = python_env.gather(self.app["python"], lambda name, limit: source.text_inside(code, self.in_code(name), limit))
+            found = python_env.gather(self.app["python"], lambda name, limit: source.text_inside(code, self.in_code(name), limit),
+                                      self.app["source"]["subdir"])
         except ValueError as error:
             raise host.PhaseError(f"{record['version']}: {error}") from error
-        missing = [name for name in self.app["python"]["requirements"] if name not in found]
-        if missing or not python_env.inputs(self.app["python"], found):
-            raise host.PhaseError(f"{record['version']} has no {', '.join(missing) or 'uv.lock and no requirements.txt'}: "
-                                  "name its requirements files in python.requirements")
+        others = [name for name in python_env.EXPORTS if python_env.without_lock(self.app["python"], found)
+                  and source.text_inside(code, self.in_code(name), python_env.LIMITS["uv.lock"]) is not None]
+        wrong = python_env.refusal(self.app["python"], found, others)
+        if wrong:
+            raise host.PhaseError(f"{record['version']} {wrong}")
         return found
 
     def build(self, release: str, record: dict) -> tuple[dict, list[str]]:
@@ -174,7 +177,7 @@ class Systemd(Runtime):
             own = {key: env_file.text(value) for key, value in {**self.app["env"], **command["env"]}.items()}
             env = {"CI": "1", "NEXT_TELEMETRY_DISABLED": "1", **model.filled_in(own, {**model.environment(self.app), **secrets})}
             self.build_command(release, f"command-{number}", ["/bin/sh", "-ec", command["command"]], f"`{command['command']}`", {**env, **secrets},
-                               [code], "/".join(part for part in (folder, command["folder"]) if part), command["timeout"])
+                               [code], posixpath.normpath(f"{folder}/{command['folder']}"), command["timeout"])
         if self.app["frontends"]:
             frontends = [{"what": f"frontends[{frontend['name']}]", "source": self.in_code(frontend["folder"]),
                           "target": self.shelf.path(release, "frontends", frontend["name"])} for frontend in self.app["frontends"]]
