@@ -30,6 +30,36 @@ PROJECT = re.compile(r"^\[project\]\s*$(?P<body>.*?)(?=^\[|\Z)", re.M | re.S)
 DEPENDENCIES = re.compile(r"^\s*(dependencies\s*=|dynamic\s*=.*[\"']dependencies[\"'])", re.M)
 
 
+# What a build from source prints where a compiler or a library lacks -> what it lacks, and the operating system packages that have it.
+LACKS = [
+    (re.compile(r"pg_config executable not found|libpq-fe\.h|pg_config is required"), "the headers of PostgreSQL", ("libpq-dev",)),
+    (re.compile(r"mysql_config|mysqlclient\.pc|Can not find valid pkg-config name|mysql\.h"), "the headers of MySQL",
+     ("default-libmysqlclient-dev", "pkg-config")),
+    (re.compile(r"\bPython\.h\b"), "the headers of Python", ("python3-dev",)),
+    (re.compile(r"\bffi\.h\b"), "the headers of libffi", ("libffi-dev",)),
+    (re.compile(r"xmlsec1? development|libxml/\w+\.h|xslt-config|libxslt development"), "the headers of libxml2", ("libxml2-dev", "libxslt1-dev")),
+    (re.compile(r"\bldap\.h\b|\blber\.h\b"), "the headers of OpenLDAP", ("libldap-dev", "libsasl2-dev")),
+    (re.compile(r"(?:gcc|g\+\+|\bcc|c\+\+|clang)['`\"]?(?: failed)?: (?:command not found|not found|No such file)|"
+                r"(?:unable to execute|Unknown compiler|No such file or directory: )['\[( ]*(?:\w+-linux-gnu-)?(?:gcc|g\+\+|cc|c\+\+)"),
+     "a compiler", ()),
+]
+BUILT = re.compile(r"Failed to build [`'\"]?([A-Za-z0-9._-]+)|Failed building wheel for ([A-Za-z0-9._-]+)|Could not build wheels for ([A-Za-z0-9._-]+)")
+WHEELS = {"psycopg2": "psycopg2-binary (or psycopg[binary])", "psycopg-c": "psycopg[binary]", "mysqlclient": "PyMySQL"}
+
+
+def hint(output: str) -> str:
+    """Return what a build from source lacks and what to write in the app model, empty for any other failure."""
+    lacks = [(what, packages) for pattern, what, packages in LACKS if pattern.search(output)]
+    if not lacks:
+        return ""
+    names = [name for found in BUILT.findall(output) for name in found if name]
+    name = names[0].lower() if names else ""
+    packages = ", ".join(dict.fromkeys(["build-essential", "python3-dev", *(package for _what, needed in lacks for package in needed)]))
+    wheel = f"require {WHEELS[name]}, which is built already, or " if name in WHEELS else f"take a version of {name} that has a wheel, or " if name else ""
+    missing = " and ".join(what for what, _packages in lacks)
+    return f"{name or 'a package'} is built from source and lacks {missing}: {wheel}set packages: [{packages}] and run site.yml"
+
+
 def declares(pyproject: str) -> bool:
     """Return True when a pyproject.toml says what its project depends on, as PEP 621 has it."""
     found = PROJECT.search(pyproject)

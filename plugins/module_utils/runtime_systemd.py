@@ -21,6 +21,7 @@ from ansible_collections.quayside.django.plugins.module_utils import (
 from ansible_collections.quayside.django.plugins.module_utils.runtime import IN_APP, OLD_EDGE, Runtime, source_of
 
 UNITS = "/etc/systemd/system"
+HINTED_LINES = 5  # of a log whose cause is told already
 MANAGE_SECONDS = 43200  # a shell that a person left open ends after half a day
 
 
@@ -194,7 +195,9 @@ class Systemd(Runtime):
         finally:
             contained.remove(home)
         if done.returncode:
-            raise host.PhaseError(f"{shown} ended with {done.returncode}", done.stdout + done.stderr, lines=host.BUILD_LINES)
+            hint = python_env.hint(done.stdout + done.stderr)
+            raise host.PhaseError(f"{shown} ended with {done.returncode}" + (f": {hint}" if hint else ""), done.stdout + done.stderr,
+                                  lines=HINTED_LINES if hint else host.BUILD_LINES)
 
     def build_unit(self, verb: str, release: str, folder: str, timeout: int, writable: list[str]) -> sandbox.Unit:
         """Return the unit of a step of the build."""

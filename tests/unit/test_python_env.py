@@ -238,3 +238,32 @@ def test_what_is_said_of_a_project_that_cannot_be_installed(fields, files, other
 
 def test_files_of_a_project_without_requirements_are_gathered():
     assert python_env.gather(python(), lambda name, _limit: {"pyproject.toml": PEP621}.get(name)) == {"pyproject.toml": PEP621}
+
+
+UV_PSYCOPG = """  \u00d7 Failed to build `psycopg2==2.9.10`
+  \u251c\u2500\u25b6 The build backend returned an error
+      Error: pg_config executable not found.
+      If you prefer to avoid building psycopg2 from source, please install the PyPI 'psycopg2-binary' package instead.
+"""
+PIP_GCC = "  error: command 'x86_64-linux-gnu-gcc' failed: No such file or directory\n  ERROR: Failed building wheel for uwsgi\n"
+NEEDS = "set packages: [build-essential, python3-dev"
+
+
+@pytest.mark.parametrize(("output", "words"), [
+    (UV_PSYCOPG, ["psycopg2 is built from source and lacks the headers of PostgreSQL: require psycopg2-binary", f"{NEEDS}, libpq-dev] and run site.yml"]),
+    (PIP_GCC, ["uwsgi is built from source and lacks a compiler: take a version of uwsgi that has a wheel", f"{NEEDS}] and run site.yml"]),
+    ("error: [Errno 2] No such file or directory: 'gcc'\n", ["a package is built from source and lacks a compiler: set packages"]),
+    ("unable to execute 'gcc': No such file or directory", ["lacks a compiler"]),
+    ("sh: 1: gcc: not found", ["lacks a compiler"]),
+    ("Failed to build `mysqlclient==2.2.7`\nException: Can not find valid pkg-config name.", ["require PyMySQL", "default-libmysqlclient-dev, pkg-config]"]),
+    ("src/x.c:1:10: fatal error: Python.h: No such file or directory", ["lacks the headers of Python"]),
+    ("Failed to build python-ldap\nfatal error: lber.h: No such file", ["libldap-dev, libsasl2-dev"]),
+])
+def test_a_build_that_lacks_a_compiler_or_headers_says_which_packages(output, words):
+    found = python_env.hint(output)
+    assert all(word in found for word in words), found
+
+
+@pytest.mark.parametrize("output", ["", "No solution found when resolving dependencies", "No module named 'x'", "success: gcc 12 was found"])
+def test_other_failures_keep_their_log(output):
+    assert python_env.hint(output) == ""
