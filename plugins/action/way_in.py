@@ -60,6 +60,10 @@ class ActionModule(ActionBase):
                 way_in.advice(answers, self._host, key)))
             return result
         (now_user, now_port), seen = found
+        asks = seen.pop("asks")
+        given = self._play_context.become_pass or any(task_vars.get(name) for name in BECOME_PASSWORDS)
+        if asks and seen["uid"] != 0 and not given:
+            return dict(result, failed=True, msg=way_in.password_advice(now_user, self._host))
         result.update(user=now_user, port=now_port, moved=(now_user, now_port) != (user, port), **seen)
         result["msg"] = "%s answers %s%s." % (
             self._host, _name(now_user, now_port), ", not yet %s" % _name(user, port) if result["moved"] else "")
@@ -162,6 +166,9 @@ class ActionModule(ActionBase):
         if config.get("proxyjump", "none") != "none" or config.get("proxycommand", "none") != "none":
             return None
         return config.get("hostname", self._host), int(config.get("port", port or 22))
+
+
+BECOME_PASSWORDS = ("ansible_become_password", "ansible_become_pass", "ansible_sudo_pass")
 
 
 def _worth_waiting(answers):

@@ -23,10 +23,10 @@ if command -v python3 >/dev/null 2>&1; then
     exec python3 -I -S -c '
 import http.client, socket, sys
 place, path, host, scheme, lowest, highest = sys.argv[1:]
-link = http.client.HTTPConnection("127.0.0.1", 0 if "/" in place else int(place), timeout=9)
+link = http.client.HTTPConnection("127.0.0.1", 0 if "/" in place else int(place), timeout=SECONDS)
 if "/" in place:
     link.sock = socket.socket(socket.AF_UNIX)
-    link.sock.settimeout(9)
+    link.sock.settimeout(SECONDS)
     link.sock.connect(place)
 link.request("GET", path, headers={"Host": host, "X-Forwarded-Proto": scheme})
 status = link.getresponse().status
@@ -37,24 +37,30 @@ if command -v node >/dev/null 2>&1; then
     exec node -e '
 const [place, path, host, scheme, lowest, highest] = process.argv.slice(1);
 const where = place.includes("/") ? {socketPath: place} : {host: "127.0.0.1", port: place};
-require("http").get({...where, path, headers: {Host: host, "X-Forwarded-Proto": scheme}, timeout: 9000}, answer => {
+require("http").get({...where, path, headers: {Host: host, "X-Forwarded-Proto": scheme}, timeout: MILLISECONDS}, answer => {
   console.log(answer.statusCode);
   process.exit(answer.statusCode >= lowest && answer.statusCode <= highest ? 0 : 1);
 }).on("error", error => { console.log(error.message); process.exit(1); }).on("timeout", () => process.exit(1));' -- "$@"
 fi
 case $1 in */*) exit 0 ;; esac
 if command -v curl >/dev/null 2>&1; then
-    status=$(curl -s -o /dev/null -m 9 -w '%{http_code}' -H "Host: $3" -H "X-Forwarded-Proto: $4" "http://127.0.0.1:$1$2") || exit 1
+    status=$(curl -s -o /dev/null -m SECONDS -w '%{http_code}' -H "Host: $3" -H "X-Forwarded-Proto: $4" "http://127.0.0.1:$1$2") || exit 1
     echo "$status"
     [ "$status" -ge "$5" ] && [ "$status" -le "$6" ]
     exit
 fi
-exec wget -q -O /dev/null -T 9 --header "Host: $3" --header "X-Forwarded-Proto: $4" "http://127.0.0.1:$1$2"
+exec wget -q -O /dev/null -T SECONDS --header "Host: $3" --header "X-Forwarded-Proto: $4" "http://127.0.0.1:$1$2"
 """
 
 
 # Of the CPU, when all want it, as Docker counts: what units.SINGLE_WEIGHT is for systemd. runc 1.1 writes 391 into the group's cpu.weight.
 SINGLE_SHARES = 10240
+
+
+def health_script(app: dict) -> str:
+    """Return the program by which Docker asks a container, with a little less time than Docker gives it."""
+    seconds = max(1, app["container"]["timeout"] - 1)
+    return HEALTH.replace("MILLISECONDS", str(seconds * 1000)).replace("SECONDS", str(seconds))
 
 
 def project_name(app: dict, release: str) -> str:

@@ -497,7 +497,7 @@ class Deploy:
         check = self.edge.check(self.app, **model.wanted_answer(self.app, self.release, self.record["version"]))
         if check is None:
             return
-        result = http_health.wait([check], deadline=15, interval=0.05)
+        result = http_health.wait([check], deadline=max(15, self.app["health"]["request_timeout"]), interval=0.05)
         if not result.ok:
             raise PhaseError(f"through the edge: {result.reason}", look=self.edge.look(self.app))
 

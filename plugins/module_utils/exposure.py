@@ -123,6 +123,9 @@ def targets(known, own, more=(), direct=True):
     return asked, [one for one in own if one not in asked]
 
 
+SSH_UNITS = ("ssh.service", "ssh.socket", "sshd.service", "sshd.socket")
+
+
 def holder(host, proto, port):
     """Who has a port, in words, and how to take it away; both empty where nobody is known.
 
@@ -138,6 +141,10 @@ def holder(host, proto, port):
         who = one["process"] or "a program"
         more = ", ".join(["process %d" % one["pid"]] * bool(one["pid"]) + ([one["unit"]] if one["unit"] else [])
                          + (["container %s" % one["container"]] if one["container"] else []))
+        if one["unit"] in SSH_UNITS:
+            # What stops it locks out whoever runs this.
+            return ("%s (%s) listens at %s, by which this host is managed" % (who, more, where(one["address"], port)),
+                    "leave it running: site.yml moves it to ansible_port, or set that to %d in the inventory" % port)
         stop = "docker stop %s" % one["container"] if one["container"] else "systemctl disable --now %s" % one["unit"] \
             if one["unit"].endswith((".service", ".socket")) and not one["unit"].startswith(("user@", "session")) else "kill %d" % one["pid"]
         return ("%s%s listens at %s" % (who, " (%s)" % more if more else "", where(one["address"], port)),

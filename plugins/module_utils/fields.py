@@ -213,6 +213,14 @@ def inside(value: str, _app: dict) -> str:
     return "" if RELATIVE.match(value) else f"{value!r} is no path inside the repository"
 
 
+def beside(value: str, app: dict) -> str:
+    """Refuse what leads out of the repository from the app's root: in a monorepo what lies beside that is a part of the repository too."""
+    path = posixpath.normpath(posixpath.join(app["source"]["subdir"], value))
+    if value.startswith("/") or not RELATIVE.match(path) or not RELATIVE.match(value.replace("../", "")):
+        return f"{value!r} is no path inside the repository"
+    return ""
+
+
 def part(value: str, app: dict) -> str:
     """Refuse what leads out of the repository, and the repository as a whole."""
     return f"{value!r} is the whole repository: name a folder in it" if posixpath.normpath(value or ".") == "." else inside(value, app)
@@ -236,7 +244,9 @@ def built_folder(value: str, app: dict) -> str:
     """Refuse a frontend's folder that leads out of the repository, or that is no folder in an image."""
     if app["runtime"] == "compose" and value.startswith("/"):
         return "" if normal(value) else f"{value!r} is no path inside the image, such as /app/dist"
-    return part(value, app)
+    if posixpath.normpath(posixpath.join(app["source"]["subdir"], value or ".")) == ".":
+        return part(".", app)
+    return beside(value, app)
 
 
 def managed(value: str, app: dict) -> str:
@@ -292,6 +302,8 @@ def repository(value: str, app: dict) -> str:
 
 def domain(value: str, _app: dict) -> str:
     """Refuse what is neither a name nor an address."""
+    if not is_address(value) and not value.isascii():
+        return f"{value!r} has no form in punycode that is sure: write the one that your registrar shows (xn--…)"
     return "" if is_address(value) or DOMAIN.match(value) else f"{value!r} is neither a name nor an address (no https://, no port, no path)"
 
 
@@ -426,14 +438,14 @@ CHECKS = {
     "images[].context": inside, "images[].dockerfile": inside, "images[].target": word, "images[].args": arguments, "images[].secrets[]": secret_name,
     "registry.server": pattern(REGISTRY, "no registry, such as ghcr.io or registry.example.com:5000"), "registry.user": text,
     "manage": managed, "settings": pattern(MODULE, "no module of Python, such as config.settings"),
-    "python.interpreter": interpreter, "python.requirements[]": inside, "python.extras[]": word, "python.groups[]": word,
+    "python.interpreter": interpreter, "python.requirements[]": beside, "python.extras[]": word, "python.groups[]": word,
     "python.packages[]": argument, "python.options[]": text, "python.env": variables,
     "packages[]": pattern(APT, "no name of a package of the operating system, such as libpq5"),
     "processes[].name": settled, "processes[].command": command, "processes[].image": word, "processes[].check": pattern(REQUEST, "no path"),
     "processes[].workers": settled, "processes[].route": route, "processes[].routes[]": route, "processes[].secrets[]": secret_name,
     "processes[].memory": pattern(MEMORY, "no size such as 512M"), "processes[].cpu": pattern(re.compile(r"^[1-9][0-9]*%\Z"), "no share such as 150%"),
     "processes[].env": variables,
-    "build[].command": lines, "build[].folder": inside, "build[].env": variables, "build[].secrets[]": secret_name,
+    "build[].command": lines, "build[].folder": beside, "build[].env": variables, "build[].secrets[]": secret_name,
     "frontends[].name": word, "frontends[].route": route, "frontends[].folder": built_folder, "frontends[].image": word,
     "frontends[].fallback": inside,
     "folders[].name": folder_name, "folders[].path": place,

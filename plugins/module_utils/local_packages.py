@@ -50,11 +50,12 @@ def requirement(line: str) -> tuple[str, bool] | None:
     return (posixpath.normpath(text), bool(found)) if local and text else None
 
 
-def named(files: dict, words: list[str]) -> dict[str, bool]:
+def named(files: dict, words: list[str], subdir: str = "") -> dict[str, bool]:
     """Return path under the app's root -> whether it is editable, of the packages that come from the source.
 
     :param files: name -> text of the files that the venv is built from
     :param words: further requirements, as in the model's ``python.packages``
+    :param subdir: the app's root in the repository; what lies beside it in there is the source's too
     """
     found: dict[str, bool] = {}
     for name, text in files.items():
@@ -71,7 +72,8 @@ def named(files: dict, words: list[str]) -> dict[str, bool]:
             found[path] = editable and found.get(path, True)
     for entry in filter(None, map(requirement, words)):
         found[entry[0]] = entry[1]
-    return {path: editable for path, editable in sorted(found.items()) if not path.startswith(("../", "/")) and path != ".."}
+    return {path: editable for path, editable in sorted(found.items())
+            if not path.startswith("/") and not posixpath.normpath(posixpath.join(subdir, path)).startswith("..")}
 
 
 def moving(files: dict, words: list[str]) -> list[str]:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from urllib.parse import quote
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible_collections.quayside.django.plugins.module_utils import env_file, fields, outbound, processes, python_env, request_paths, shell_line
+from ansible_collections.quayside.django.plugins.module_utils import env_file, fields, idn, outbound, processes, python_env, request_paths, shell_line
 
 EDGE_GROUP = 33  # www-data, the same number on every Debian and Ubuntu
 SECRET_LENGTH = 8
@@ -99,7 +99,7 @@ FRONTEND = {
     "name": {"type": "str", "required": True, "description": "Its name."},
     "route": {"type": "str", "default": "/", "description": "Path at the edge: C(/) or C(/app/)."},
     "folder": {"type": "str", "required": True, "description": [
-        "Folder of the finished files: under the app's root in the source (C(frontend/dist)), or inside the image."]},
+        "Folder of the finished files: from the app's root in the source (C(frontend/dist), C(../frontend/dist)), or inside the image."]},
     "image": {"type": "str", "default": "", "description": "With C(runtime: compose): the image that holds the folder. Default: the first."},
     "fallback": {"type": "str", "default": "index.html", "description": [
         "File that answers a path that is no file, as a single-page app wants. Empty: 404."]},
@@ -108,7 +108,7 @@ FRONTEND = {
 
 BUILD = {
     "command": {"type": "str", "required": True, "description": "A shell line: C(npm ci && npm run build)."},
-    "folder": {"type": "str", "default": "", "description": "Folder under the app's root in which it runs."},
+    "folder": {"type": "str", "default": "", "description": "Folder from the app's root in which it runs; C(../frontend) is one beside it in the repository."},
     "env": {"type": "dict", "default": {}, "description": "Variables for it, beside the app's."},
     "secrets": {"type": "list", "elements": "str", "default": [], "description": [
         "Names of the app's secrets that this command gets as variables, such as a token of a registry of packages. It sees no others."]},
@@ -170,7 +170,8 @@ SPEC = {
     "network": {"type": "str", "description": [
         "With C(runtime: compose): name of the Docker network of its data. Default: the name. In a second one, C(edge-<name>), the edge reaches it."]},
     "domains": {"type": "list", "elements": "str", "default": [], "description": [
-        "Names (or addresses) under which it is served. The first is the one that health checks use."]},
+        "Names (or addresses) under which it is served. The first is the one that health checks use. Names with other letters than a to z become "
+        "punycode (C(xn--…)), as browsers write them."]},
     "canonical": {"type": "str", "default": "", "description": "The domain that all others redirect to. Empty: all are served."},
     "tls": sub({
         "mode": {"type": "str", "default": "none", "choices": ["none", "selfsigned", "provided", "acme"], "description": [
@@ -233,9 +234,11 @@ SPEC = {
         "interpreter": {"type": "str", "default": "/usr/bin/python3", "description": "Interpreter on the host; never downloaded."},
         "installer": {"type": "str", "default": "uv", "choices": ["uv", "pip"], "description": "What builds the venv."},
         "requirements": {"type": "list", "elements": "str", "default": [], "description": [
-            "Requirements files under the app's root. Default: uv.lock for uv where there is one, else requirements.txt."]},
-        "extras": {"type": "list", "elements": "str", "default": [], "description": "With uv.lock: extras of the project."},
-        "groups": {"type": "list", "elements": "str", "default": [], "description": "With uv.lock: dependency groups."},
+            "Requirements files from the app's root (C(../requirements.txt) is one above it in the repository). Default: uv.lock for uv where there "
+            "is one, else requirements.txt, else for uv what C([project]) of "
+            "pyproject.toml depends on, in the versions of the day."]},
+        "extras": {"type": "list", "elements": "str", "default": [], "description": "With uv.lock or pyproject.toml: extras of the project."},
+        "groups": {"type": "list", "elements": "str", "default": [], "description": "With uv.lock or pyproject.toml: dependency groups."},
         "packages": {"type": "list", "elements": "str", "default": [], "description": "Packages beside those of the project."},
         "options": {"type": "list", "elements": "str", "default": [], "description": "Options for the installer (C(--index-url …))."},
         "env": {"type": "dict", "default": {}, "description": "Variables for the build only."},
@@ -308,6 +311,8 @@ SPEC = {
             "Keys and values that the JSON answer holds; C($RELEASE) and C($VERSION) stand for those of the new release, so that the "
             "switch is proven by who answers."]},
         "timeout": {"type": "int", "default": 60, "description": "Seconds in which a new instance has to become healthy."},
+        "request_timeout": {"type": "int", "description": [
+            "Seconds that one answer may take, of a heavy first page for example; also when status and doctor ask. Default: timeout."]},
     }, "How a healthy instance is told."),
     "body_size": {"type": "str", "default": "20m", "description": "Largest request body that the edge takes."},
     "headers": {"type": "dict", "default": {}, "description": "Headers that the edge adds to every answer."},
@@ -471,7 +476,8 @@ def derive(app: dict) -> dict:
         app["source"]["version"] = "main" if app["source"]["repo"] else "" if app["source"]["folder"] else "latest"
     app["network"] = app["network"] or name
     app["edge_network"], app["build_network"] = f"edge-{name}", f"build-{name}"
-    app["domains"], app["canonical"] = [domain.lower() for domain in app["domains"]], app["canonical"].lower()
+    app["domains"], app["canonical"] = [idn.ascii_name(domain) for domain in app["domains"]], idn.ascii_name(app["canonical"])
+    app["health"]["host"] = app["health"]["host"] if app["health"]["host"].isascii() else idn.ascii_name(app["health"]["host"])
     package = app["settings"].split(".")[0]
     if app["runtime"] == "compose":
         app["images"] = [image_defaults(app, image) for image in app["images"] or [validated(IMAGE, {"name": "app"})]]
@@ -485,6 +491,7 @@ def derive(app: dict) -> dict:
     app["database"]["name"] = app["database"]["name"] or name.replace("-", "_")
     app["database"]["user"] = app["database"]["user"] or app["database"]["name"]
     app["health"]["host"] = app["health"]["host"] or app["canonical"] or (app["domains"] or ["localhost"])[0]
+    app["health"]["request_timeout"] = app["health"]["request_timeout"] or app["health"]["timeout"]
     app["scheme"] = "http" if app["tls"]["mode"] == "none" else "https"
     if app["tls"]["staging"]:
         app["tls"]["server"] = LETS_ENCRYPT_STAGING
@@ -595,6 +602,8 @@ def inspect(app: dict) -> list[str]:
         found.append(f"canonical: {app['canonical']!r} is not one of domains")
     if app["tls"]["mode"] == "provided" and not (app["tls"]["certificate"] and app["tls"]["key"]):
         found.append("tls: mode provided needs certificate and key, paths on the host")
+    found += [f"health.{field}: {app['health'][field]} is no number of seconds: at least 1" for field in ("timeout", "request_timeout")
+              if app["health"][field] < 1]
     if app["keep"] < 2:
         found.append("keep: at least 2, the live release and the one to roll back to")
     found += inspect_source(app)
@@ -1086,7 +1095,8 @@ def wanted_answer(app: dict, release: str, version: str) -> dict:
     health = app["health"]
     values = {"$RELEASE": release, "$VERSION": version}
     wanted = {key: values.get(value, value) if isinstance(value, str) else value for key, value in health["json"].items()}
-    return {"host": health["host"], "scheme": app["scheme"], "status": tuple(health["status"]), "text": health["text"], "json": wanted or None}
+    return {"timeout": float(health["request_timeout"]), "host": health["host"], "scheme": app["scheme"], "status": tuple(health["status"]),
+            "text": health["text"], "json": wanted or None}
 
 
 def databases(apps: list[dict]) -> list[dict]:

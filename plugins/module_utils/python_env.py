@@ -17,10 +17,80 @@ BY_VARIABLE = {
     "pip": {"--index-url": "PIP_INDEX_URL", "-i": "PIP_INDEX_URL", "--extra-index-url": "PIP_EXTRA_INDEX_URL", "--find-links": "PIP_FIND_LINKS",
             "-f": "PIP_FIND_LINKS"},
 }
+BUILD_SYSTEM = re.compile(r"^\s*\[build-system\]", re.M)
 UV = "/opt/quayside/uv/bin/uv"
 REQUIRES = re.compile(r'^\s*requires-python\s*=\s*["\']([^"\']*)["\']', re.M)
 INCLUDE = re.compile(r"^\s*(?:-r|--requirement|-c|--constraint)[\s=]*([^\s#;]+)", re.M)
 CLAUSE = re.compile(r"^(===|==|~=|!=|<=|>=|<|>)\s*([0-9]+(?:\.[0-9]+)*)(\.\*)?$")
+
+
+# Locks of other tools, and what makes a requirements file of one, with hashes where the tool can.
+EXPORTS = {"poetry.lock": "poetry export -o requirements.txt (poetry self add poetry-plugin-export brings it)", "pdm.lock": "pdm export -o requirements.txt",
+           "Pipfile.lock": "pipenv requirements --hash > requirements.txt"}
+PROJECT = re.compile(r"^\[project\]\s*$(?P<body>.*?)(?=^\[|\Z)", re.M | re.S)
+DEPENDENCIES = re.compile(r"^\s*(dependencies\s*=|dynamic\s*=.*[\"']dependencies[\"'])", re.M)
+
+
+# What a build from source prints where a compiler or a library lacks -> what it lacks, and the operating system packages that have it.
+LACKS = [
+    (re.compile(r"pg_config executable not found|libpq-fe\.h|pg_config is required"), "the headers of PostgreSQL", ("libpq-dev",)),
+    (re.compile(r"mysql_config|mysqlclient\.pc|Can not find valid pkg-config name|mysql\.h"), "the headers of MySQL",
+     ("default-libmysqlclient-dev", "pkg-config")),
+    (re.compile(r"\bPython\.h\b"), "the headers of Python", ("python3-dev",)),
+    (re.compile(r"\bffi\.h\b"), "the headers of libffi", ("libffi-dev",)),
+    (re.compile(r"xmlsec1? development|libxml/\w+\.h|xslt-config|libxslt development"), "the headers of libxml2", ("libxml2-dev", "libxslt1-dev")),
+    (re.compile(r"\bldap\.h\b|\blber\.h\b"), "the headers of OpenLDAP", ("libldap-dev", "libsasl2-dev")),
+    (re.compile(r"(?:gcc|g\+\+|\bcc|c\+\+|clang)['`\"]?(?: failed)?: (?:command not found|not found|No such file)|"
+                r"(?:unable to execute|Unknown compiler|No such file or directory: )['\[( ]*(?:\w+-linux-gnu-)?(?:gcc|g\+\+|cc|c\+\+)"),
+     "a compiler", ()),
+]
+BUILT = re.compile(r"Failed to build [`'\"]?([A-Za-z0-9._-]+)|Failed building wheel for ([A-Za-z0-9._-]+)|Could not build wheels for ([A-Za-z0-9._-]+)")
+WHEELS = {"psycopg2": "psycopg2-binary (or psycopg[binary])", "psycopg-c": "psycopg[binary]", "mysqlclient": "PyMySQL"}
+
+
+def hint(output: str) -> str:
+    """Return what a build from source lacks and what to write in the app model, empty for any other failure."""
+    lacks = [(what, packages) for pattern, what, packages in LACKS if pattern.search(output)]
+    if not lacks:
+        return ""
+    names = [name for found in BUILT.findall(output) for name in found if name]
+    name = names[0].lower() if names else ""
+    packages = ", ".join(dict.fromkeys(["build-essential", "python3-dev", *(package for _what, needed in lacks for package in needed)]))
+    wheel = f"require {WHEELS[name]}, which is built already, or " if name in WHEELS else f"take a version of {name} that has a wheel, or " if name else ""
+    missing = " and ".join(what for what, _packages in lacks)
+    return f"{name or 'a package'} is built from source and lacks {missing}: {wheel}set packages: [{packages}] and run site.yml"
+
+
+def declares(pyproject: str) -> bool:
+    """Return True when a pyproject.toml says what its project depends on, as PEP 621 has it."""
+    found = PROJECT.search(pyproject)
+    return bool(found and DEPENDENCIES.search(found["body"]))
+
+
+def without_lock(python: dict, files: dict) -> bool:
+    """Return True when a venv would come from a pyproject.toml alone, or from nothing."""
+    return not python["requirements"] and not {"uv.lock", "requirements.txt"} & set(inputs(python, files))
+
+
+def refusal(python: dict, files: dict, others: list[str]) -> str:
+    """Return why no venv can be built from these files, and what to do; empty when one can. ``others``: the locks of other tools that are there."""
+    missing = [name for name in python["requirements"] if name not in files]
+    if missing:
+        return f"has no {', '.join(missing)}, which python.requirements names: correct it, or commit the file"
+    if without_lock(python, files) and others:
+        return f"has {others[0]}, which is not read here: {EXPORTS[others[0]]}, and commit that"
+    if inputs(python, files):
+        return ""
+    if python["installer"] == "pip" and {"uv.lock", "pyproject.toml"} & set(files):
+        return "has no requirements.txt, and pip reads no other list: leave out python.installer, so that uv reads uv.lock or pyproject.toml"
+    return ("has no uv.lock, no requirements.txt and no dependencies under [project] in a pyproject.toml: commit one of them (uv lock, "
+            "pip freeze > requirements.txt), name its files in python.requirements, or set source.subdir to the folder that has them")
+
+
+def itself(python: dict, files: dict) -> list[str]:
+    """Return the requirement that installs the project, as ``uv sync`` would: of a pyproject.toml alone, where it says how it is built."""
+    return ["-e ."] if list(inputs(python, files)) == ["pyproject.toml"] and not python["requirements"] and \
+        BUILD_SYSTEM.search(files["pyproject.toml"]) else []
 
 
 def requires_python(pyproject: str) -> str:
@@ -62,7 +132,8 @@ def inputs(python: dict, files: dict) -> dict:
     chosen = list(python["requirements"])
     if not chosen:
         locked = python["installer"] == "uv" and "uv.lock" in files
-        chosen = ["uv.lock", "pyproject.toml"] if locked else ["requirements.txt"]
+        declared = python["installer"] == "uv" and "requirements.txt" not in files and declares(files.get("pyproject.toml", ""))
+        chosen = ["uv.lock", "pyproject.toml"] if locked else ["pyproject.toml"] if declared else ["requirements.txt"]
     return {name: files[name] for name in chosen if name in files}
 
 
@@ -71,10 +142,11 @@ def included(name: str, text: str) -> list[str]:
     return [posixpath.normpath(posixpath.join(posixpath.dirname(name), found)) for found in INCLUDE.findall(text)]
 
 
-def gather(python: dict, read) -> dict:
+def gather(python: dict, read, subdir: str = "") -> dict:
     """Return name -> text of the files under the app's root that the venv is built from, and of those that they include, as far as they are there.
 
-    ``read(name, limit)`` returns a text, or None where there is no such file. Raise ValueError for a file that includes itself, and for too many.
+    ``read(name, limit)`` returns a text, or None where there is no such file. ``subdir`` is the app's
+    root in the repository: what lies beside it in there is read too. Raise ValueError for a file that includes itself, and for too many.
     """
     found: dict = {}
 
@@ -83,7 +155,8 @@ def gather(python: dict, read) -> dict:
             raise ValueError(f"{name} includes itself, through {' and '.join(above[above.index(name):])}")
         if name in found:
             return True
-        text = read(name, LIMITS.get(name.rpartition("/")[2], LIMIT)) if not name.startswith(("/", "../")) and "://" not in name else None
+        inside = not name.startswith("/") and "://" not in name and not posixpath.normpath(posixpath.join(subdir, name)).startswith("..")
+        text = read(name, LIMITS.get(name.rpartition("/")[2], LIMIT)) if inside else None
         if text is None:
             return False
         found[name] = text
@@ -99,8 +172,9 @@ def gather(python: dict, read) -> dict:
             take(name)
     elif python["installer"] == "uv" and take("uv.lock"):
         take("pyproject.toml")
-    else:
-        take("requirements.txt")
+    elif not take("requirements.txt"):
+        for name in ("pyproject.toml", "uv.lock"):
+            take(name)
     return found
 
 
@@ -157,22 +231,22 @@ def build_commands(python: dict, venv: str, files: dict) -> tuple[list[list[str]
     kept, by_variable = options(python)
     env.update(by_variable)
     env.update({name: str(value) for name, value in python["env"].items()})
-    requirements = [word for name in sorted(inputs(python, files)) if python["requirements"] or name not in ("uv.lock", "pyproject.toml")
-                    for word in ("-r", name)]
-    wanted = requirements + python["packages"]
+    sync = locked(python, files)
+    requirements = [word for name in sorted(inputs(python, files)) if not sync for word in ("-r", name)]
+    wanted = requirements + [word for line in itself(python, files) for word in line.split()] + python["packages"]
     target = ["--python", f"{venv}/bin/python"]
     if python["installer"] == "pip":
         commands = [[python["interpreter"], "-m", "venv", venv]]
         if wanted:
             commands.append([f"{venv}/bin/pip", "install", "--quiet", *kept, *wanted])
         return commands, env
-    if locked(python, files):
-        extras = [word for name in python["extras"] for word in ("--extra", name)] + \
-                 [word for name in python["groups"] for word in ("--group", name)]
+    extras = [word for name in python["extras"] for word in ("--extra", name)] + [word for name in python["groups"] for word in ("--group", name)]
+    if sync:
         commands = [[UV, "sync", "--frozen", "--no-default-groups", "--compile-bytecode", *extras, *kept]]
         wanted = python["packages"]
     else:
         commands = [[UV, "venv", "--quiet", "--python", python["interpreter"], venv]]
     if wanted:
-        commands.append([UV, "pip", "install", "--quiet", "--compile-bytecode", *target, *kept, *wanted])
+        of_project = extras if "pyproject.toml" in requirements else []
+        commands.append([UV, "pip", "install", "--quiet", "--compile-bytecode", *target, *of_project, *kept, *wanted])
     return commands, env

@@ -110,7 +110,7 @@ class Runtime:
         health, place = self.app["health"], self.place(release, process)
         if process["name"] == processes.belongs_to(health["path"], self.app):
             return http_health.Check(path=health["path"], **place, **model.wanted_answer(self.app, release, version))
-        return http_health.Check(path=process["check"] or "/", host=health["host"], scheme=self.app["scheme"],
+        return http_health.Check(path=process["check"] or "/", host=health["host"], scheme=self.app["scheme"], timeout=float(health["request_timeout"]),
                                  status=tuple(range(200, 400 if process["check"] else 600)), **place)
 
     def ready(self, release: str, started: float, version: str) -> None:
@@ -126,8 +126,13 @@ class Runtime:
         for process in self.wanted("servers"):
             result = http_health.wait([self.check_of(release, process, version)], deadline=self.app["health"]["timeout"], interval=0.05, alive=alive)
             if not result.ok:
-                raise host.PhaseError(result.reason, *self.log(release, process, started))
+                raise host.PhaseError(f"{result.reason}{self.patience(result.seconds)}", *self.log(release, process, started))
         self.dead(wanted, started)
+
+    def patience(self, seconds: float) -> str:
+        """Return which field says how long was waited, after a wait of ``seconds`` that came to its end."""
+        health = self.app["health"]
+        return f": where the app needs longer than {health['timeout']} s, set health.timeout in the app model" if seconds > health["timeout"] - 2 else ""
 
     def joined(self, release: str, started: float, revoked: list) -> None:
         """Wait until a release's celery workers answer, and tell them which tasks were revoked; raise PhaseError when one does not."""
@@ -137,8 +142,8 @@ class Runtime:
             self.dead(wanted, started)
             missing -= set(self.control.ask({"do": "ping", "nodes": sorted(missing)}).get("nodes", []))
             if missing and time.monotonic() > deadline:
-                raise host.PhaseError(f"no answer from the celery worker {', '.join(sorted(missing))} within {self.app['health']['timeout']} s",
-                                      look=f"{host.JOURNAL} -t {self.app['name']}-* -n 100 --no-pager")
+                raise host.PhaseError(f"no answer from the celery worker {', '.join(sorted(missing))} within {self.app['health']['timeout']} s "
+                                      "(health.timeout)", look=f"{host.JOURNAL} -t {self.app['name']}-* -n 100 --no-pager")
         self.dead(wanted, started)
         if revoked and wanted:
             self.control.ask({"do": "revoke", "nodes": celery_workers.nodes(self.app, release), "tasks": revoked})

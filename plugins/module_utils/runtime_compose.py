@@ -155,7 +155,7 @@ class Compose(Runtime):
         """Write the compose project of a release, the programs that we mount, and its manage command; let compose judge it."""
         for program, module in IN_APP.items():
             host.write(self.shelf.path(release, "lib", program), source_of(module))
-        host.write(self.shelf.path(release, "lib", "health"), compose_project.HEALTH, 0o755)
+        host.write(self.shelf.path(release, "lib", "health"), compose_project.health_script(self.app), 0o755)
         sizes = self.sizes()
         for process in self.app["processes"]:
             if processes.config_name(process):

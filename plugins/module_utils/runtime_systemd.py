@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 
 from ansible_collections.quayside.django.plugins.module_utils import (
     contained,
@@ -20,6 +21,7 @@ from ansible_collections.quayside.django.plugins.module_utils import (
 from ansible_collections.quayside.django.plugins.module_utils.runtime import IN_APP, OLD_EDGE, Runtime, source_of
 
 UNITS = "/etc/systemd/system"
+HINTED_LINES = 5  # of a log whose cause is told already
 MANAGE_SECONDS = 43200  # a shell that a person left open ends after half a day
 
 
@@ -124,8 +126,8 @@ class Systemd(Runtime):
         return path.removeprefix(f"{self.shelf.folder}/").partition("/")[0] if path.startswith(f"{self.shelf.folder}/") else ""
 
     def in_code(self, path: str) -> str:
-        """Return a path under the app's root as one under the code of a release."""
-        return "/".join(part for part in (self.app["source"]["subdir"], path) if part)
+        """Return a path from the app's root as one under the code of a release."""
+        return posixpath.normpath("/".join(part for part in (self.app["source"]["subdir"], path) if part))
 
     def settle_secrets(self) -> None:
         """Write the one current file of secrets; what was there before waits beside it for ``restore_secrets``."""
@@ -151,21 +153,23 @@ class Systemd(Runtime):
         """Return the files that the venv may be built from."""
         code = self.shelf.path(release, "code")
         try:
-            found = python_env.gather(self.app["python"], lambda name, limit: source.text_inside(code, self.in_code(name), limit))
+            found = python_env.gather(self.app["python"], lambda name, limit: source.text_inside(code, self.in_code(name), limit),
+                                      self.app["source"]["subdir"])
         except ValueError as error:
             raise host.PhaseError(f"{record['version']}: {error}") from error
-        missing = [name for name in self.app["python"]["requirements"] if name not in found]
-        if missing or not python_env.inputs(self.app["python"], found):
-            raise host.PhaseError(f"{record['version']} has no {', '.join(missing) or 'uv.lock and no requirements.txt'}: "
-                                  "name its requirements files in python.requirements")
+        others = [name for name in python_env.EXPORTS if python_env.without_lock(self.app["python"], found)
+                  and source.text_inside(code, self.in_code(name), python_env.LIMITS["uv.lock"]) is not None]
+        wrong = python_env.refusal(self.app["python"], found, others)
+        if wrong:
+            raise host.PhaseError(f"{record['version']} {wrong}")
         return found
 
     def venv_key(self, release: str, record: dict, files: dict) -> str:
         """Return the name of the venv of a release: another one for each that is not built from the same."""
-        code = self.shelf.path(release, "code")
+        code, python = self.shelf.path(release, "code"), self.app["python"]
         own = {path: local_packages.digest(f"{code}/{self.in_code(path)}", editable)
-               for path, editable in local_packages.named(files, self.app["python"]["packages"]).items()}
-        return python_env.key(self.app["python"], record["python"], files, own=own, rebuilt=record.get("rebuilt", ""))
+               for path, editable in local_packages.named(files, python_env.itself(python, files) + python["packages"], self.app["source"]["subdir"]).items()}
+        return python_env.key(python, record["python"], files, own=own, rebuilt=record.get("rebuilt", ""))
 
     def build(self, release: str, record: dict) -> tuple[dict, list[str]]:
         """Build what the release runs from; return what its record has to hold, and notes."""
@@ -203,7 +207,7 @@ class Systemd(Runtime):
             own = {key: env_file.text(value) for key, value in {**self.app["env"], **command["env"]}.items()}
             env = {"CI": "1", "NEXT_TELEMETRY_DISABLED": "1", **model.filled_in(own, {**model.environment(self.app), **secrets})}
             self.build_command(release, f"command-{number}", ["/bin/sh", "-ec", command["command"]], f"`{command['command']}`", {**env, **secrets},
-                               [code], "/".join(part for part in (folder, command["folder"]) if part), command["timeout"])
+                               [code], posixpath.normpath(f"{folder}/{command['folder']}"), command["timeout"])
         if self.app["frontends"]:
             frontends = [{"what": f"frontends[{frontend['name']}]", "source": self.in_code(frontend["folder"]),
                           "target": self.shelf.path(release, "frontends", frontend["name"])} for frontend in self.app["frontends"]]
@@ -220,7 +224,9 @@ class Systemd(Runtime):
         finally:
             contained.remove(home)
         if done.returncode:
-            raise host.PhaseError(f"{shown} ended with {done.returncode}", done.stdout + done.stderr, lines=host.BUILD_LINES)
+            hint = python_env.hint(done.stdout + done.stderr)
+            raise host.PhaseError(f"{shown} ended with {done.returncode}" + (f": {hint}" if hint else ""), done.stdout + done.stderr,
+                                  lines=HINTED_LINES if hint else host.BUILD_LINES)
 
     def build_unit(self, verb: str, release: str, folder: str, timeout: int, writable: list[str]) -> sandbox.Unit:
         """Return the unit of a step of the build."""

@@ -17,6 +17,7 @@ def split(command: str) -> list[tuple[str, str]]:
     >>> split("cd config && sleep 1")
     [('', 'cd config'), ('&&', 'sleep 1')]
     """
+    command = command.strip()
     found, start, operator, position, quote, depth = [], 0, "", 0, "", 0
     while position < len(command):
         char = command[position]

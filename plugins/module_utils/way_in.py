@@ -35,11 +35,12 @@ def candidates(user, port, others, ports):
 
 
 def command(sudo):
-    """The shell line that a login runs. It prints MARK, the numeric user, whether sudo is there and SSH_CONNECTION.
+    """The shell line that a login runs. It prints MARK, the numeric user, whether sudo is there and asks for a password, and SSH_CONNECTION.
 
     :param sudo: whether sudo without a password has to work too
     """
-    answer = 'echo "%s $(id -u) $(command -v sudo >/dev/null && echo sudo || echo bare) $SSH_CONNECTION"' % MARK
+    how = "if ! command -v sudo >/dev/null; then echo bare; elif sudo -n true 2>/dev/null; then echo sudo; else echo asks; fi"
+    answer = 'echo "%s $(id -u) $(%s) $SSH_CONNECTION"' % (MARK, how)
     if sudo:
         answer = 'why=$(sudo -n true 2>&1) && %s || echo "$why" >&2' % answer
     return "/bin/sh -c '%s'" % answer
@@ -48,16 +49,22 @@ def command(sudo):
 def parse(stdout):
     """What the login said, or None when it was no shell (AWS images answer root with a sentence and exit 142).
 
-    :returns: dict of uid (int), sudo (bool), client and server addresses (str) and server_port (int), the last three empty
+    :returns: dict of uid (int), sudo and asks (bool), client and server addresses (str) and server_port (int), the last three empty
         or 0 without SSH_CONNECTION
     """
     for line in stdout.splitlines():
         words = line.split()
         if len(words) >= 3 and words[0] == MARK and words[1].isdigit():
             client, _port, server, server_port = words[3:7] if len(words) >= 7 else ("", "", "", "0")
-            return {"uid": int(words[1]), "sudo": words[2] == "sudo", "client": client, "server": server,
+            return {"uid": int(words[1]), "sudo": words[2] != "bare", "asks": words[2] == "asks", "client": client, "server": server,
                     "server_port": int(server_port)}
     return None
+
+
+def password_advice(user, host, playbook="site.yml"):
+    """What to do where sudo asks for a password and none was given."""
+    return ("The login as %s at %s works, but sudo asks for a password there, and this run has none: add -K (--ask-become-pass) to the command and type the "
+            "password of that user. %s makes a user who needs none, so that later runs go without." % (user or "ssh's own user", host, playbook))
 
 
 def telling(text):

@@ -195,7 +195,8 @@ def test_the_health_script_is_one_for_every_shell(tool, tmp_path):
     if not shutil.which(tool):
         pytest.skip(f"no {tool} here")
     path = tmp_path / "health"
-    path.write_text(compose_project.HEALTH)
+    path.write_text(compose_project.health_script(loaded(runtime="compose", container={"timeout": 40})))
+    assert "SECONDS" not in path.read_text() and path.read_text().count("39") == 5
     assert subprocess.run([tool, "-n", str(path)], check=False).returncode == 0
 
 

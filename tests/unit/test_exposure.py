@@ -2,6 +2,9 @@
 """What of a host may be reached by whom, and how a scan is judged."""
 from __future__ import annotations
 
+import pathlib
+import re
+
 import pytest
 from ansible_collections.quayside.django.plugins.module_utils import exposure, firewall
 
@@ -291,3 +294,17 @@ def test_declared_ports_are_asked_twice():
 def test_a_rule_that_cannot_be_is_refused(rule):
     with pytest.raises(firewall.BadRule):
         exposure.doors([rule])
+
+
+@pytest.mark.parametrize("unit", ["ssh.service", "ssh.socket", "sshd.service"])
+def test_nobody_is_told_to_stop_the_ssh_server(unit):
+    listener = {"proto": "tcp", "port": 22, "address": "0.0.0.0", "process": "sshd", "pid": 7, "unit": unit, "container": ""}
+    _who, what = exposure.holder({"published": [], "listeners": [listener], "redirected": []}, "tcp", 22)
+    assert what.startswith("leave it running") and "ansible_port" in what and "disable" not in what and "kill" not in what
+
+
+@pytest.mark.parametrize("name", ["site", "exposure"])
+def test_a_choice_on_the_command_line_is_a_text_and_no_truth(name):
+    text = (pathlib.Path(__file__).resolve().parents[2] / "playbooks" / f"{name}.yml").read_text()
+    found = re.findall(r"docker_wanted \| default.*?length > 0\)(.*)", text, re.S)
+    assert found and all(one.startswith(" | bool") for one in found)

@@ -52,6 +52,19 @@ def test_the_packages_of_the_source(files, words, found):
     assert local_packages.named(files, words) == found
 
 
+def test_a_package_beside_the_apps_root_is_of_the_source_too():
+    assert local_packages.named({"requirements.txt": "-e ../libs/x\n./y\n../../z/\n"}, [], "backend") == {"../libs/x": True, "y": False}
+
+
+@pytest.mark.parametrize(("files", "words"), [
+    ({"pyproject.toml": '[build-system]\nrequires = []\n[project]\ndependencies = ["django"]'}, ["-e ."]),
+    ({"pyproject.toml": '[project]\ndependencies = ["django"]'}, []),
+    ({"pyproject.toml": "[build-system]", "requirements.txt": "django"}, []), ({"pyproject.toml": "[build-system]", "uv.lock": LOCK}, []),
+])
+def test_a_project_that_is_a_package_is_installed_with_its_pyproject(files, words):
+    assert python_env.itself(loaded()["python"], files) == words
+
+
 @pytest.mark.parametrize(("line", "url"), [
     ("lib @ git+https://a.test/x.git@main", ["git+https://a.test/x.git@main"]), ("git+https://me:secret@a.test/x.git", ["git+https://a.test/x.git"]),
     ("-e git+ssh://git@a.test/x.git@v1#egg=x", ["git+ssh://a.test/x.git@v1"]), (f"lib @ git+https://a.test/x.git@{'a' * 40}", []), ("django==5.2", []),

@@ -15,6 +15,11 @@ LOCKED = {"uv.lock": "lock", "pyproject.toml": "project"}
 UV = python_env.UV
 
 
+PEP621 = '[build-system]\nrequires = ["hatchling"]\n\n[project]\nname = "shop"\ndependencies = [\n  "django>=5",\n]\n\n'
+PEP621 += '[project.optional-dependencies]\ns3 = []\n'
+POETRY = '[tool.poetry]\nname = "shop"\n[tool.poetry.dependencies]\ndjango = "^5"\n'
+
+
 def python(**fields):
     """Return the python section of the model."""
     return loaded(python=fields)["python"]
@@ -54,6 +59,9 @@ def test_requires_python_is_read_from_a_pyproject(text, found):
     ({"installer": "pip"}, {**LOCKED, "requirements.txt": "x"}, ["requirements.txt"]),
     ({"requirements": ["requirements/production.txt"]}, {**LOCKED, "requirements/production.txt": "x"}, ["requirements/production.txt"]),
     ({}, {}, []),
+    ({}, {"pyproject.toml": PEP621}, ["pyproject.toml"]),
+    ({}, {"pyproject.toml": POETRY}, []),
+    ({"installer": "pip"}, {"pyproject.toml": PEP621}, []),
 ])
 def test_what_the_venv_is_built_from(fields, files, names):
     assert list(python_env.inputs(python(**fields), files)) == names
@@ -187,3 +195,72 @@ def test_too_many_includes_are_refused():
     files = {"requirements.txt": "".join(f"-r {number}.txt\n" for number in range(200)), **{f"{number}.txt": "" for number in range(200)}}
     with pytest.raises(ValueError, match=r"include more than 100 files; \d+\.txt is one of them"):
         python_env.gather(python(), reader(files)[0])
+
+
+# Projects without a list that is read
+
+
+@pytest.mark.parametrize(("text", "yes"), [
+    (PEP621, True), (POETRY, False), ("", False), ('[project]\nname = "x"\n[tool.x]\ndependencies = []\n', False),
+    ('[project]\ndynamic = ["version", "dependencies"]\n', True), ('[project]\ndependencies=["django"]', True),
+    ('[project]\noptional-dependencies = {}', False),
+])
+def test_whether_a_pyproject_says_its_dependencies(text, yes):
+    assert python_env.declares(text) is yes
+
+
+def test_a_pyproject_alone_is_installed_by_uv_with_its_extras():
+    commands, _env = python_env.build_commands(python(extras=["s3"], groups=["prod"], packages=["gevent"]), "/v", {"pyproject.toml": PEP621})
+    assert commands == [[UV, "venv", "--quiet", "--python", "/usr/bin/python3", "/v"],
+                        [UV, "pip", "install", "--quiet", "--compile-bytecode", "--python", "/v/bin/python", "--extra", "s3", "--group", "prod",
+                         "-r", "pyproject.toml", "gevent"]]
+
+
+@pytest.mark.parametrize(("fields", "files", "others", "words"), [
+    ({}, {"pyproject.toml": POETRY}, ["poetry.lock"], "has poetry.lock, which is not read here: poetry export -o requirements.txt"),
+    ({}, {"pyproject.toml": PEP621}, ["pdm.lock"], "has pdm.lock, which is not read here: pdm export -o requirements.txt, and commit that"),
+    ({}, {}, ["Pipfile.lock"], "pipenv requirements --hash > requirements.txt"),
+    ({"requirements": ["base.txt"]}, {}, ["poetry.lock"], "has no base.txt, which python.requirements names"),
+    ({}, {"pyproject.toml": POETRY}, [], "no dependencies under [project] in a pyproject.toml"),
+    ({"installer": "pip"}, {"pyproject.toml": PEP621}, [], "has no requirements.txt, and pip reads no other list: leave out python.installer"),
+    ({}, {"pyproject.toml": PEP621}, [], ""),
+    ({}, {"requirements.txt": "x"}, ["poetry.lock"], ""),
+    ({}, LOCKED, ["poetry.lock"], ""),
+    ({"requirements": ["base.txt"]}, {"base.txt": "x"}, ["poetry.lock"], ""),
+])
+def test_what_is_said_of_a_project_that_cannot_be_installed(fields, files, others, words):
+    found = python_env.refusal(python(**fields), files, others)
+    assert words in found and bool(words) == bool(found)
+
+
+def test_files_of_a_project_without_requirements_are_gathered():
+    assert python_env.gather(python(), lambda name, _limit: {"pyproject.toml": PEP621}.get(name)) == {"pyproject.toml": PEP621}
+
+
+UV_PSYCOPG = """  \u00d7 Failed to build `psycopg2==2.9.10`
+  \u251c\u2500\u25b6 The build backend returned an error
+      Error: pg_config executable not found.
+      If you prefer to avoid building psycopg2 from source, please install the PyPI 'psycopg2-binary' package instead.
+"""
+PIP_GCC = "  error: command 'x86_64-linux-gnu-gcc' failed: No such file or directory\n  ERROR: Failed building wheel for uwsgi\n"
+NEEDS = "set packages: [build-essential, python3-dev"
+
+
+@pytest.mark.parametrize(("output", "words"), [
+    (UV_PSYCOPG, ["psycopg2 is built from source and lacks the headers of PostgreSQL: require psycopg2-binary", f"{NEEDS}, libpq-dev] and run site.yml"]),
+    (PIP_GCC, ["uwsgi is built from source and lacks a compiler: take a version of uwsgi that has a wheel", f"{NEEDS}] and run site.yml"]),
+    ("error: [Errno 2] No such file or directory: 'gcc'\n", ["a package is built from source and lacks a compiler: set packages"]),
+    ("unable to execute 'gcc': No such file or directory", ["lacks a compiler"]),
+    ("sh: 1: gcc: not found", ["lacks a compiler"]),
+    ("Failed to build `mysqlclient==2.2.7`\nException: Can not find valid pkg-config name.", ["require PyMySQL", "default-libmysqlclient-dev, pkg-config]"]),
+    ("src/x.c:1:10: fatal error: Python.h: No such file or directory", ["lacks the headers of Python"]),
+    ("Failed to build python-ldap\nfatal error: lber.h: No such file", ["libldap-dev, libsasl2-dev"]),
+])
+def test_a_build_that_lacks_a_compiler_or_headers_says_which_packages(output, words):
+    found = python_env.hint(output)
+    assert all(word in found for word in words), found
+
+
+@pytest.mark.parametrize("output", ["", "No solution found when resolving dependencies", "No module named 'x'", "success: gcc 12 was found"])
+def test_other_failures_keep_their_log(output):
+    assert python_env.hint(output) == ""

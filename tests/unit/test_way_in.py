@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import shutil
+import subprocess
+
 import pytest
 from ansible_collections.quayside.django.plugins.module_utils import ssh_session, way_in
 
@@ -51,8 +54,9 @@ def test_telling_keeps_the_line_that_says_why():
     ("stdout", "expected"),
     [
         ("banner\nquayside-way-in 0 bare 10.0.0.1 5000 10.0.0.2 22\n",
-         {"uid": 0, "sudo": False, "client": "10.0.0.1", "server": "10.0.0.2", "server_port": 22}),
-        ("quayside-way-in 1000 sudo\n", {"uid": 1000, "sudo": True, "client": "", "server": "", "server_port": 0}),
+         {"uid": 0, "sudo": False, "asks": False, "client": "10.0.0.1", "server": "10.0.0.2", "server_port": 22}),
+        ("quayside-way-in 1000 sudo\n", {"uid": 1000, "sudo": True, "asks": False, "client": "", "server": "", "server_port": 0}),
+        ("quayside-way-in 1000 asks\n", {"uid": 1000, "sudo": True, "asks": True, "client": "", "server": "", "server_port": 0}),
         ('Please login as the user "admin" rather than the user "root".\n', None),
         ("", None),
     ],
@@ -62,8 +66,8 @@ def test_parse(stdout, expected):
 
 
 def test_command_asks_for_sudo_only_where_it_has_to():
-    assert "sudo -n true" in way_in.command(True)
-    assert "sudo -n true" not in way_in.command(False)
+    assert "why=$(sudo -n true" in way_in.command(True)
+    assert "why=$(sudo -n true" not in way_in.command(False)
 
 
 @pytest.mark.parametrize(
@@ -98,3 +102,18 @@ def test_session_is_found_above_sudo(tmp_path):
 def test_no_session_without_ssh(tmp_path):
     process(tmp_path, 10, 1, ["PATH=/bin"])
     assert ssh_session.find(10, str(tmp_path)) == ssh_session.NONE
+
+
+@pytest.mark.parametrize(("sudo", "word"), [("exit 0", "sudo"), ("exit 1", "asks"), (None, "bare")])
+def test_the_login_says_whether_sudo_asks_for_a_password(tmp_path, sudo, word):
+    for name in ("id", "echo"):
+        (tmp_path / name).symlink_to(shutil.which(name))
+    if sudo:
+        (tmp_path / "sudo").write_text("#!/bin/sh\n%s\n" % sudo)
+        (tmp_path / "sudo").chmod(0o755)
+    done = subprocess.run(["/bin/sh", "-c", way_in.command(False)], env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=True)
+    assert done.stdout.split()[2] == word
+
+
+def test_who_has_to_give_a_password_is_told_how():
+    assert "add -K (--ask-become-pass)" in way_in.password_advice("admin", "203.0.113.5")
