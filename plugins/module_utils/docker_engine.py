@@ -74,7 +74,7 @@ class Engine:
         finally:
             connection.close()
 
-    def download(self, path: str, stream: Any, **query: Any) -> None:
+    def download(self, path: str, stream: Any, /, **query: Any) -> None:
         """Write what GET answers into an open file, as it comes; raises EngineError, and what writing raises."""
         connection = UnixConnection(self.socket, self.timeout)
         try:
@@ -88,15 +88,15 @@ class Engine:
         finally:
             connection.close()
 
-    def get(self, path: str, **query: Any) -> Any:
+    def get(self, path: str, /, **query: Any) -> Any:
         """Return what GET answers; raises EngineError."""
         return self.call("GET", path, query)
 
-    def post(self, path: str, body: Any = None, **query: Any) -> Any:
+    def post(self, path: str, body: Any = None, /, **query: Any) -> Any:
         """Return what POST answers; raises EngineError."""
         return self.call("POST", path, query, body)
 
-    def delete(self, path: str, **query: Any) -> Any:
+    def delete(self, path: str, /, **query: Any) -> Any:
         """Return what DELETE answers; raises EngineError."""
         return self.call("DELETE", path, query)
 

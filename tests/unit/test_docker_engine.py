@@ -184,3 +184,18 @@ def test_an_engine_that_is_silent_is_said(server):
     with pytest.raises(EngineError, match="was silent for 0.05 s at GET /slow: journalctl -u docker") as raised:
         Engine(server.server_address, timeout=5).call("GET", "/slow", timeout=0.05)
     assert raised.value.status == 0
+
+
+def test_a_folder_of_a_container_is_downloaded_with_its_path_in_the_query(server, folder):
+    server.answer = (200, "application/x-tar", b"a tar")
+    stream = io.BytesIO()
+    Engine(f"{folder}/docker.sock").download("/containers/abc/archive", stream, path="/app/frontend/.")
+    assert stream.getvalue() == b"a tar"
+    assert server.seen[0]["path"] == "/containers/abc/archive"
+    assert server.seen[0]["query"] == {"path": ["/app/frontend/."]}
+
+
+@pytest.mark.parametrize("verb", ["get", "post", "delete"])
+def test_any_word_can_be_the_name_of_a_query(server, folder, verb):
+    getattr(Engine(f"{folder}/docker.sock"), verb)("/x", path="p", body="b")
+    assert server.seen[0]["query"] == {"path": ["p"], "body": ["b"]}
