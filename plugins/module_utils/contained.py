@@ -280,6 +280,22 @@ def folder(path: str, mode: int, owner: int = 0, group: int = 0) -> bool:
     return made
 
 
+def restrict(path: str, mode: int, group: int) -> None:
+    """Give the socket ``path`` this group and mode; nothing happens when there is none."""
+    with contextlib.suppress(FileNotFoundError), parent(path) as (where, name):
+        handle = os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=where)
+        try:
+            have = os.fstat(handle)
+            if not stat.S_ISSOCK(have.st_mode):
+                raise ContainedError(f"{name} is {kind(have.st_mode)} and not a socket; look at it, and remove it", path)
+            if (have.st_gid, stat.S_IMODE(have.st_mode)) != (group, mode):
+                # A descriptor that only names a file is changed by its link in /proc.
+                os.chown(f"/proc/self/fd/{handle}", -1, group)
+                os.chmod(f"/proc/self/fd/{handle}", mode)
+        finally:
+            os.close(handle)
+
+
 def link(path: str, target: str) -> None:
     """Point the link ``path`` at ``target`` in one atomic step that survives a power loss."""
     with parent(path) as (where, name):

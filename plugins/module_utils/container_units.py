@@ -13,14 +13,12 @@ from ansible_collections.quayside.django.plugins.module_utils import lock, units
 KEEP_SECONDS = 10
 
 
-def journal_socket(app: dict) -> str:
-    """Return the unit of the socket by which the app's containers log."""
-    return f"systemd-journald@{app['name']}.socket"
-
-
 def journal_files(app: dict) -> dict:
-    """Return path under the folder of units -> text of what keeps that socket open: systemd's own unit closes it when no unit of systemd needs it."""
-    return {f"{journal_socket(app)}.d/quayside.conf": f"{units.mark(app)}\n[Unit]\nStopWhenUnneeded=no\n"}
+    """Return path under the folder of units -> text of what keeps the sockets open by which the app's containers log, to Docker alone.
+
+    systemd's own unit closes them when no unit of systemd needs them, and opens them to everybody.
+    """
+    return {f"{units.journal_socket(app)}.d/quayside.conf": f"{units.mark(app)}\n[Unit]\nStopWhenUnneeded=no\n[Socket]\nSocketMode=0600\n"}
 
 
 def umbrella(app: dict) -> str:
@@ -30,8 +28,8 @@ def umbrella(app: dict) -> str:
     mine = f"docker ps -q --filter label=quayside.app={name} --filter label=quayside.release"
     return "\n".join([
         units.mark(app), "[Unit]", f"Description={name}: the live release", "Requires=docker.service",
-        f"Wants=network-online.target {journal_socket(app)} {' '.join(timers(app))}",
-        f"After=docker.service {journal_socket(app)} network-online.target postgresql.service redis-server@{name}.service",
+        f"Wants=network-online.target {units.journal_socket(app)} {' '.join(timers(app))}",
+        f"After=docker.service {units.journal_socket(app)} network-online.target postgresql.service redis-server@{name}.service",
         f"ConditionPathExists={root}/live/units", "",
         "[Service]", "Type=oneshot", "RemainAfterExit=yes", "Restart=on-failure", "RestartSec=5", f"TimeoutStopSec={drain + 10}",
         f"ExecStart=/bin/sh -c 'echo \"live is $$(readlink {root}/live)\"; exec docker start $$(cat {root}/live/units)'",

@@ -10,6 +10,7 @@ instances  start, members, place, dead, log, stop, replace, running, revive, who
 from __future__ import annotations
 
 import contextlib
+import grp
 import json
 import os
 import stat
@@ -31,6 +32,7 @@ from ansible_collections.quayside.django.plugins.module_utils import (
     units,
 )
 
+JOURNALS = "/run/systemd/journal"  # and a dot and the name of one: the folder of its sockets
 IN_APP = {"django_run.py": django_run, "celery_control.py": celery_control}
 # Before a reload returns, nginx's old workers have taken connections whose requests are yet to come: those they still send to the old instance.
 OLD_EDGE = 'tries=0; while pgrep -f "[n]ginx: worker process is shutting down" >/dev/null && [ $tries -lt 60 ]; do sleep 0.5; tries=$((tries + 1)); done'
@@ -88,6 +90,13 @@ class Runtime:
         if have is not None and not stat.S_ISSOCK(have.st_mode):
             raise host.PhaseError(f"{path} is {contained.kind(have.st_mode)} and not the socket of a server", look=f"ls -la {os.path.dirname(path)}")
         return path
+
+    def close_journal(self, mode: int, group: str) -> None:
+        """Give the sockets of the app's journal this mode and group where they are open already: systemd settles both when it makes them."""
+        for name in ("dev-log", "socket", "stdout"):
+            path = f"{JOURNALS}.{self.app['name']}/{name}"
+            if contained.state(path) is not None:
+                contained.restrict(path, mode, grp.getgrnam(group).gr_gid)
 
     def on_host(self, command: list[str], name: str, timeout: int, writable: list[str] | None = None) -> list[str]:
         """Return the argv that runs a program of ours on the host as the app's user, in the sandbox of its processes."""

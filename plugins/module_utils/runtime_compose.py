@@ -66,8 +66,9 @@ class Compose(Runtime):
         if former or any(path.startswith(UNITS) for path in changed):
             host.systemctl("daemon-reload")
             # Docker starts containers by itself at boot, and none without the socket that it logs to.
-            host.systemctl("add-wants", "sockets.target", container_units.journal_socket(self.app))
-            host.systemctl("start", container_units.journal_socket(self.app))
+            host.systemctl("add-wants", "sockets.target", units.journal_socket(self.app))
+            host.systemctl("start", units.journal_socket(self.app))
+        self.close_journal(0o600, "root")
         if former and host.systemctl("is-active", "--quiet", "--", f"{self.app['name']}.service", check=False).returncode == 0:
             host.systemctl("start", "--", *container_units.timers(self.app))
         return changed + former

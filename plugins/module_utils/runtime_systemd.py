@@ -36,18 +36,25 @@ class Systemd(Runtime):
 
     def install(self, only_missing: bool = False) -> list[str]:
         """Write the app's units; return those that changed. ``only_missing``: of an older release, whose processes the model no longer has."""
-        wanted = units.files(self.app)
+        wanted = self.files()
         if only_missing:
             wanted = {name: text for name, text in wanted.items() if not os.path.exists(f"{UNITS}/{name}")}
+        for name in units.journal_files(self.app):
+            host.folder(f"{UNITS}/{os.path.dirname(name)}", 0o755)
         changed = [name for name, text in wanted.items() if host.write(f"{UNITS}/{name}", text)]
         if changed:
             host.systemctl("daemon-reload")
+        self.close_journal(0o660, self.app["user"])
         return changed
+
+    def files(self) -> dict:
+        """Return path under the folder of units -> text of all units of the app, and of what belongs to systemd's own unit of its journal."""
+        return {**units.files(self.app), **units.journal_files(self.app)}
 
     def outdated(self) -> dict:
         """Return file name -> (text before, text after) of the units that ``install`` would change."""
         found = {}
-        for name, text in units.files(self.app).items():
+        for name, text in self.files().items():
             before = host.text(f"{UNITS}/{name}")
             if before != text:
                 found[name] = (before, text)

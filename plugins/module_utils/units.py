@@ -93,6 +93,16 @@ def journal(app: dict) -> list[str]:
     return [f"LogNamespace={app['name']}"]
 
 
+def journal_socket(app: dict) -> str:
+    """Return the unit of the sockets of the app's journal."""
+    return f"systemd-journald@{app['name']}.socket"
+
+
+def journal_files(app: dict) -> dict:
+    """Return path under the folder of units -> text of what closes the sockets of the app's journal to other apps: systemd opens them to everybody."""
+    return {f"{journal_socket(app)}.d/quayside.conf": f"{mark(app)}\n[Socket]\nSocketMode=0660\nSocketGroup={app['user']}\n"}
+
+
 def journal_limits(size: str, days: int, keep_free: str) -> str:
     """Return the settings of the journal of one app: the most that it takes and leaves of the disk, as journald writes sizes, and how long it is kept."""
     return ("# Written by quayside.django.\n[Journal]\nStorage=persistent\nCompress=yes\n"

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import grp
 import os
 import re
 import shutil
+import socket
+import stat
 import subprocess
 
 import pytest
-from ansible_collections.quayside.django.plugins.module_utils import processes, units
+from ansible_collections.quayside.django.plugins.module_utils import container_units, processes, runtime, units
 from samples import CELERY, RELEASE, loaded
 
 
@@ -214,6 +217,26 @@ def test_an_app_has_a_journal_of_its_own(sandboxed):
     app = loaded(processes=CELERY, sandbox={"enabled": sandboxed})
     for name, text in units.files(app).items():
         assert ("LogNamespace=pos" in text.splitlines()) == name.endswith("@.service"), name
+
+
+def test_no_other_app_writes_to_the_journal_of_an_app():
+    """systemd would open its sockets to everybody. Containers log through Docker, which is root."""
+    assert units.journal_files(loaded(user="till"))["systemd-journald@pos.socket.d/quayside.conf"].splitlines()[1:] == [
+        "[Socket]", "SocketMode=0660", "SocketGroup=till"]
+    assert container_units.journal_files(loaded(runtime="compose"))["systemd-journald@pos.socket.d/quayside.conf"].splitlines()[1:] == [
+        "[Unit]", "StopWhenUnneeded=no", "[Socket]", "SocketMode=0600"]
+
+
+def test_the_sockets_of_a_journal_that_is_open_are_closed_to_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(runtime, "JOURNALS", str(tmp_path / "journal"))
+    (tmp_path / "journal.pos").mkdir()
+    path = tmp_path / "journal.pos/socket"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(path))
+        path.chmod(0o666)
+        runtime.Runtime(loaded(), None).close_journal(0o660, "daemon")
+    have = path.stat()
+    assert (stat.S_IMODE(have.st_mode), grp.getgrgid(have.st_gid).gr_name) == (0o660, "daemon")
 
 
 def test_the_journal_of_an_app_has_limits():

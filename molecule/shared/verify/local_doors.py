@@ -203,8 +203,8 @@ def test_the_rules_outlive_the_other_firewalls(server, victim, hostile):
                     "systemctl stop nftables.service"):
         server.inside(command)
         assert "open" not in attack(server, hostile, ASK.format(ports=[port, listen])), command
-    # Those commands emptied the tables of UFW and fail2ban as well.
-    server.inside("ufw reload; systemctl restart fail2ban")
+    # Those commands emptied the tables of UFW, fail2ban and Docker as well.
+    server.inside("ufw reload; systemctl restart fail2ban; systemctl try-restart docker")
 
 
 def test_connections_without_a_login_leave_postgresql_to_the_others(server, victim, hostile):
