@@ -24,7 +24,7 @@ def own(app: dict, secrets: dict) -> dict:
     """Return the secrets that a person or a vault gives, without what is made from them: URLs of services of ours, and keys of before."""
     made = {"SECRET_KEY_FALLBACKS", "DATABASE_USER"}
     made |= {"DATABASE_URL"} if app["database"]["engine"] in ("postgresql", "container") else set()
-    made |= {"CACHE_URL", "SESSION_URL", "CELERY_BROKER_URL", "CELERY_RESULT_URL"} if app["cache"]["engine"] in ("redis", "container") else set()
+    made |= {"REDIS_URL", "CACHE_URL", "SESSION_URL", "CELERY_BROKER_URL", "CELERY_RESULT_URL"} if app["cache"]["engine"] in ("redis", "container") else set()
     return {name: value for name, value in secrets.items() if value and name not in made}
 
 

@@ -23,6 +23,8 @@ AS_APP = "runs as the app's user"
 ROOTS = "touches folders of root's alone, outside of any app"
 FILES = {
     "module_utils/contained.py": "is the one place",
+    "module_utils/apt_lock.py": "asks for the locks of apt, and reads /proc",
+    "modules/apt_lock.py": "installs a package of the system",
     "module_utils/django_probe.py": AS_APP,
     "module_utils/sqlite_copy.py": AS_APP,
     "module_utils/fill_tree.py": AS_APP,

@@ -213,7 +213,7 @@ def test_a_pyproject_alone_is_installed_by_uv_with_its_extras():
     commands, _env = python_env.build_commands(python(extras=["s3"], groups=["prod"], packages=["gevent"]), "/v", {"pyproject.toml": PEP621})
     assert commands == [[UV, "venv", "--quiet", "--python", "/usr/bin/python3", "/v"],
                         [UV, "pip", "install", "--quiet", "--compile-bytecode", "--python", "/v/bin/python", "--extra", "s3", "--group", "prod",
-                         "-r", "pyproject.toml", "gevent"]]
+                         "-r", "pyproject.toml", "-e", ".", "gevent"]]
 
 
 @pytest.mark.parametrize(("fields", "files", "others", "words"), [
