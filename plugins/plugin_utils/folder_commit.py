@@ -48,7 +48,9 @@ def clean(folder: str, top: str, own: str, common: str, place: str, sha: str) ->
     if not stat.S_ISREG(os.stat(f"{own}/index").st_mode):
         return False
     shutil.copy2(f"{own}/index", f"{place}/index")  # with its time: git trusts no entry that is as young as the index
-    if "160000 " in "".join(f"\n{line}" for line in git(folder, top, common, place, "ls-files", "--stage", "--", ".").splitlines()):
+    known = git(folder, top, common, place, "ls-files", "--stage", "--", ".").splitlines()
+    # A folder of which git knows nothing, such as one that is ignored, is no part of the commit around it.
+    if not known or any(line.startswith("160000 ") for line in known):
         return False
     return git(folder, top, common, place, "status", "--porcelain", "--ignore-submodules=all", "--untracked-files=normal", "--", ".") == ""
 

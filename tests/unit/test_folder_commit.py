@@ -65,6 +65,15 @@ def test_changes_elsewhere_in_the_repository_do_not_count(repository):
     assert folder_commit.commit(str(repository / "backend")) == git(repository, "rev-parse", "HEAD")
 
 
+def test_a_folder_that_git_ignores_is_no_part_of_the_commit_around_it(repository):
+    (repository / ".git/info").mkdir(exist_ok=True)
+    (repository / ".git/info/exclude").write_text("/made/\n")
+    (repository / "made").mkdir()
+    (repository / "made/x").write_text("x")
+    assert folder_commit.commit(str(repository / "made")) == ""
+    assert folder_commit.commit(str(repository)) != ""
+
+
 def test_what_is_no_repository_has_none(tmp_path):
     assert folder_commit.commit(str(tmp_path)) == ""
     assert folder_commit.commit(str(tmp_path / "missing")) == ""

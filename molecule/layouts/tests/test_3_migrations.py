@@ -8,7 +8,7 @@ SQL = "runuser -u postgres -- psql -qAt slowindex -c"
 def hold(site, seconds=40):
     """Let another session write to the table and not end: an index that is built beside it waits for that."""
     site.server.inside("systemd-run --quiet --collect --unit=holder --uid=postgres psql -q slowindex -c "
-                       f"'begin; insert into books_book (title) values ($$x$$); select pg_sleep({seconds})'")
+                       f"'begin; insert into books_book (title) values (chr(120)); select pg_sleep({seconds})'")
     site.server.until(lambda: site.server.inside(f"{SQL} \"select 1 from pg_stat_activity where query like '%pg_sleep%' and pid <> pg_backend_pid()\""), 20,
                       "the other session")
 
