@@ -404,11 +404,13 @@ class Target:
             self.inside(f"{COPIED} {BACKUP}/root/ {HOME}/ && "
                         f"if [ -d {BACKUP}/secrets ]; then rsync -aHAX --delete {BACKUP}/secrets/ /etc/quayside/{APP}/; fi")
             self.inside(f"rm -rf {CANARY_FOLDER} && mkdir -p {CANARY_FOLDER} && echo canary > {CANARY_FOLDER}/program && chmod 755 {CANARY_FOLDER} && "
-                        f"chmod 700 {CANARY_FOLDER}/program; systemctl reset-failed '{APP}*' 2>/dev/null; timeout 60 systemctl restart {APP}.service")
+                        f"chmod 700 {CANARY_FOLDER}/program")
             if self.containers:
                 self.inside("for one in $(docker images --format '{{.Repository}}:{{.Tag}}' | grep ^hostile-kept/); do "
                             "docker tag $one $(echo $one | sed 's,hostile-kept/quayside-,quayside/,'); done")
                 self.inside(f"cd {HOME}/live && timeout 100 docker compose up -d --force-recreate --no-deps web >/dev/null 2>&1; true", check=False)
+            # Last: the unit starts containers by their names, and those of the release that comes back may have been removed.
+            self.inside(f"systemctl reset-failed '{APP}*' 2>/dev/null; timeout 60 systemctl restart {APP}.service")
             self.settled()
         self.inside(f"find /tmp /var/tmp /dev/shm -user {APP} -delete 2>/dev/null; rm -f {BACKUP}.dirty", check=False)
 
