@@ -160,7 +160,7 @@ def text(app: dict, state: dict, oldest: int = 365) -> str:
     lines += [f"  {'https':<9} {name}  {served.left(one['days']) + ' left' if one['secure'] else 'no: ' + one['why']}"
               for name, one in state["certificates"].items()]
     if state["stale"]:
-        lines.append(f"  {'env':<9} Django is told other names, or another thing of HTTPS, than the edge serves: playbooks/certificates.yml, or deploy")
+        lines.append(f"  {'env':<9} Django is told other names, or another thing of HTTPS, than the edge serves: quayside.django.certificates, or deploy")
     lines += secret_ages.lines(state["secrets"], oldest)
     lock = state["lock"]
     lines.append(f"  lock      {lock['who']} since {utc(lock['since'])}, in phase {lock['phase']}" if lock else "  lock      free")

@@ -266,7 +266,7 @@ def test_allowed_hosts_are_written_as_django_reads_them(domain):
     ({"cache": {"port": 6380}}, "REDIS_PASSWORD", "cache.port opens a TCP port"),
 ])
 def test_a_missing_secret_is_named_with_the_reason(fields, name, reason):
-    assert (f"app pos: secrets: {name} is missing ({reason}): playbooks/secrets.yml puts what can be made into the environment's vault file, "
+    assert (f"app pos: secrets: {name} is missing ({reason}): quayside.django.secrets puts what can be made into the environment's vault file, "
             "and tells the rest") in findings(written(**fields))
 
 
