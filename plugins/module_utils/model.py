@@ -785,6 +785,8 @@ def inspect_processes(app: dict) -> list[str]:
             found.append(f"{label}: db and redis are the names of the app's own services: take another one")
         found += env_findings(process["env"], f"{label}.env")
         known = secret_environment(app)
+        if process["secrets"] and app["runtime"] != "compose":
+            found.append(f"{label}.secrets: is for runtime: compose, where processes of another image get no others; with systemd each process gets all")
         found += [f"{label}.secrets: {name} is none of the app's secrets; there are {', '.join(sorted(known))}"
                   for name in process["secrets"] if name not in known]
     units = [processes.unit_name(app, process, copy) for process in app["processes"] for copy in processes.copies(process)]
