@@ -71,5 +71,5 @@ class ActionModule(ActionBase):
         why = " ".join(str(seen.get("msg") or seen.get("module_stderr") or "no answer").split())[:300]
         if seen.get("unreachable"):
             return doctor.finding("host.unreachable", "error", f"host {address}", why,
-                                  "try ssh by hand with the user, port and key of the inventory; playbooks/site.yml --check tells which way in it finds")
+                                  "try ssh by hand with the user, port and key of the inventory; quayside.django.site --check tells which way in it finds")
         return doctor.finding("doctor.incomplete", "error", f"host {address}", why, "run the doctor again with -vvv; if it stays so, please report it")

@@ -66,7 +66,7 @@ class Inventory(ActionBase):
             if wrong or not isinstance(error, AnsibleUndefinedVariable):
                 return [doctor.of_text("inventory.wrong", "error", text) for text in wrong or [f"django_apps cannot be read: {reason(error)}"]]
             return [doctor.finding("inventory.wrong", "error", "django_apps", f"it cannot be read: {reason(error)}",
-                                   f"define it in inventories/{environment}/group_vars/{environment}/ (secrets: playbooks/secrets.yml makes them in "
+                                   f"define it in inventories/{environment}/group_vars/{environment}/ (secrets: quayside.django.secrets makes them in "
                                    "vault.yml there)")]
         findings = [doctor.of_text("inventory.wrong", "error", text) for text in braces.findings(task_vars)]
         findings = findings or doctor.of_apps(preflight.apps(declared, name, one, environment, allowed)) or [

@@ -48,7 +48,7 @@ class ActionModule(ActionBase):
         place = secret_needs.place(self.raw, name)
         if not place:
             raise rotation.RotationError(f"the secrets of {self.app['name']} come from no variable of a vault file, so no play can write them: change {name} "
-                                         "where it is kept, then playbooks/deploy.yml; for what a server knows too see docs/secrets.md, \"By hand\"")
+                                         "where it is kept, then quayside.django.deploy; for what a server knows too see docs/secrets.md, \"By hand\"")
         store = vault_store.find(self.folder, self.environment, place[0])
         if store is None or vault_file.get(vault_file.parse(store.text), place) is None:
             raise rotation.RotationError(f"{'.'.join(place)} is in no vault file of {self.folder}/group_vars: {name} comes from elsewhere, change it "

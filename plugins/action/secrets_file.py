@@ -24,6 +24,7 @@ class ActionModule(ActionBase):
             "app": {"type": "str", "default": ""},
             "also": {"type": "list", "elements": "str", "default": []},
             "value_file": {"type": "path", "default": ""},
+            "length": {"type": "int", "default": 0},
         })
         try:
             return self._make(task_vars, args)
@@ -46,6 +47,8 @@ class ActionModule(ActionBase):
         for app in apps if args["also"] else []:
             if args["app"] in ("", app["name"]):
                 app["needed"].update(dict.fromkeys(args["also"], "asked for"))
+        if args["length"] and (not args["also"] or not model.SECRET_LENGTH <= args["length"] <= 1024):
+            return refused([f"secret_length is for what -e secret=NAME makes, from {model.SECRET_LENGTH} to 1024 characters"])
         passwords = {name for app in apps for name in model.made_here(app["app"])}
         values = {name: vault_store.given(name, args["value_file"], passwords) for name in args["also"] if args["value_file"]}
         plan = secret_needs.plan(apps, set(values))
@@ -75,7 +78,7 @@ class ActionModule(ActionBase):
                 stores[path] = store or self._open(path, environment)
             if vault_file.get(vault_file.parse(stores[path].text), place):
                 continue  # written since this run has read its variables
-            found.setdefault(path, {})[place] = values.get(name) or secret_needs.make(name)
+            found.setdefault(path, {})[place] = values.get(name) or secret_needs.make(name, args["length"] if name in args["also"] else 0)
         for path, changes in found.items():
             try:
                 stores[path].write(changes, args["encrypt"], dry=self._task.check_mode)

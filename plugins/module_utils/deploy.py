@@ -140,14 +140,14 @@ class Deploy:
     def check_prepared(self) -> None:
         """Raise PhaseError where site.yml has not made the app yet, or has not moved it to the folders of today."""
         if not contained.is_folder(f"{self.root}/releases"):
-            raise PhaseError(f"{self.root} is not prepared on this host: run playbooks/site.yml for it first")
+            raise PhaseError(f"{self.root} is not prepared on this host: run quayside.django.site for it first")
         wanted = layout.folders(self.app, *host.ids(self.app["user"]))
         outdated = [path for path in layout.outdated_folders(wanted) if wanted[path][1] == 0 or not contained.is_folder(path)]
         if outdated:
-            raise PhaseError(f"{outdated[0]} is not the folder that this version of the collection makes there: run playbooks/site.yml for this host first")
+            raise PhaseError(f"{outdated[0]} is not the folder that this version of the collection makes there: run quayside.django.site for this host first")
         missing = self.edge.missing(self.app)
         if missing:
-            raise PhaseError(f"{missing}: run playbooks/site.yml for this host first")
+            raise PhaseError(f"{missing}: run quayside.django.site for this host first")
 
     def take_lock(self) -> None:
         """Take the lock; the phases after it see to what a run that died has left."""
@@ -365,7 +365,7 @@ class Deploy:
         kind = records[target].get("runtime", "systemd")
         if kind != self.app["runtime"]:
             raise PhaseError(f"{target} ({records[target].get('version')}) ran with {kind}, and the app model says {self.app['runtime']}: a rollback does not "
-                             f"go across; set runtime: {kind}, run playbooks/site.yml and deploy that version")
+                             f"go across; set runtime: {kind}, run quayside.django.site and deploy that version")
         self.choose_copy(live, target, records[target])
 
     def choose_again(self, live: str, records: dict) -> None:

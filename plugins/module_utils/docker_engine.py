@@ -69,7 +69,7 @@ class Engine:
         except PermissionError as error:
             raise EngineError(0, f"the Docker engine's socket {self.socket} may not be opened by this user: run as root (become: true)") from error
         except (OSError, http.client.HTTPException) as error:
-            raise EngineError(0, f"the Docker engine does not answer at {self.socket}: is it installed? run playbooks/site.yml; systemctl status docker "
+            raise EngineError(0, f"the Docker engine does not answer at {self.socket}: is it installed? run quayside.django.site; systemctl status docker "
                                  f"({reason(error)})") from error
         finally:
             connection.close()

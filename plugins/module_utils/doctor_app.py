@@ -18,7 +18,8 @@ LIBRARIES = re.compile(r"^(AWS|BOTO|CELERY|DD|DJANGO|ELASTIC_APM|FLOWER|GDAL|GEO
                        r"PG|PIP|PROJ|PROMETHEUS|PYTHON|REDIS|REQUESTS|ROLLBAR|SENTRY|SSL|UVICORN|UWSGI|WEB|XDG)_|^(TZ|LANG|PATH|HOME|PORT|LANGUAGE|WEB_CONCURRENCY|"
                        r"(HTTPS?|NO|ALL)_PROXY|(https?|no|all)_proxy)$|^PYTHON", re.IGNORECASE)
 # What the deploy itself needs of the secrets, whatever the settings read.
-NEEDED = {"SECRET_KEY", "DATABASE_PASSWORD", "REDIS_PASSWORD", "DATABASE_URL", "CACHE_URL", "SESSION_URL", "CELERY_BROKER_URL", "CELERY_RESULT_URL"}
+NEEDED = {"SECRET_KEY", "DATABASE_PASSWORD", "REDIS_PASSWORD", "DATABASE_URL", "REDIS_URL", "CACHE_URL", "SESSION_URL",
+          "CELERY_BROKER_URL", "CELERY_RESULT_URL"}
 LEVELS = ((40, "error"), (30, "warning"), (0, "note"))
 CHECK_FIXES = {
     "security.W001": "add django.middleware.security.SecurityMiddleware to MIDDLEWARE", "security.W002": "add XFrameOptionsMiddleware to MIDDLEWARE",
@@ -253,7 +254,7 @@ def checks(app: dict, seen: dict) -> list[dict]:
     found = grouped(found)
     if "checks_error" in seen:
         found.append(of(app, "doctor.incomplete", "warning", "manage.py check --deploy", f"it failed: {seen['checks_error']}",
-                        "run it by playbooks/manage.yml"))
+                        "run it by quayside.django.manage"))
     return found
 
 
@@ -284,8 +285,8 @@ def database(app: dict, seen: dict) -> list[dict]:
                "PostgreSQL does not use it, and the migration that makes it fails", f"in the database: {migrations.drop(schema, name)} Then deploy")
             for schema, table, name in known.get("invalid_indexes", [])]
     names = f"{', '.join(todo[:5])}{', …' if len(todo) > 5 else ''}"
-    return left + [of(app, "migrations.unapplied", "warning", "migrations", f"{len(todo)} are not applied: {names}",
-               "deploy, or run playbooks/manage.yml with -e command=migrate")] if todo else []
+    return left + ([of(app, "migrations.unapplied", "warning", "migrations", f"{len(todo)} are not applied: {names}",
+                       "deploy, or run quayside.django.manage with -e command=migrate")] if todo else [])
 
 
 def database_reason(error: str) -> tuple[str, str]:
@@ -298,14 +299,14 @@ def database_reason(error: str) -> tuple[str, str]:
     if "authentication failed" in low or "no pg_hba.conf entry" in low or "access denied" in low:
         return "it refuses the login", "compare DATABASE_PASSWORD or DATABASE_URL in the vault with the server's role; site.yml sets that of its own role"
     if "does not exist" in low:
-        return "the database, role or table is not there", "run playbooks/site.yml, then deploy"
+        return "the database, role or table is not there", "run quayside.django.site, then deploy"
     if any(words in low for words in ("translate host name", "name or service", "timeout", "timed out", "unreachable", "no route")):
         return "the network does not lead to it", "look at the host in DATABASE_URL, at its firewall and at DNS"
     if any(words in low for words in ("refused", "no such file", "could not connect", "server closed", "starting up", "shutting down")):
         return "it is down", "systemctl status postgresql, or docker compose logs of its container; site.yml starts it"
     if "too many" in low or "remaining connection slots" in low:
         return "it has no connection left", "lower workers or threads, or raise max_connections (docs/sizing.md)"
-    return "it fails", "run playbooks/manage.yml with -e command='check --database default'"
+    return "it fails", "run quayside.django.manage with -e command='check --database default'"
 
 
 def connections(app: dict, seen: dict, wanted: int, others: int) -> list[dict]:
@@ -337,4 +338,4 @@ def connection_fix(app: dict) -> str:
     """Return how an app gets along with the connections that there are."""
     if app["database"]["engine"] == "external":
         return "set database.connections to what the provider gives, so that workers are sized to it, or take a larger plan"
-    return "run playbooks/site.yml, which sizes max_connections to the apps; postgresql_settings that set it by hand win; or lower workers and threads"
+    return "run quayside.django.site, which sizes max_connections to the apps; postgresql_settings that set it by hand win; or lower workers and threads"

@@ -89,7 +89,7 @@ def look(options: dict) -> dict:
     apps = [app for app in options["apps"] if options["app"] in ("", app["name"])]
     options = dict(options, apps=apps)
     if not any(glob.glob(f"/etc/{folder}/*quayside*") for folder in MARKED) and not any(os.path.isdir(app["root"]) for app in apps):
-        note = finding("host.bare", "note", "host", "nothing is set up here yet, so only the host itself was looked at", "run playbooks/site.yml")
+        note = finding("host.bare", "note", "host", "nothing is set up here yet, so only the host itself was looked at", "run quayside.django.site")
         return {"now": now, "synchronized": synchronized(), "findings": [note, *together([("size", lambda: size(everyone)), ("packages", packages),
                                                                                          *names(options), ("disks", lambda: disks([]))])]}
     served = [app for app in apps if "edges" in groups and app["edge"] != "none"]
@@ -168,7 +168,7 @@ def synchronized():
 def units(apps: list[dict]) -> list[dict]:
     """Return which units have failed."""
     shown = tool(["systemctl", "list-units", "--failed", "--plain", "--no-legend", "--full"])
-    return doctor_host.units([line.split()[0] for line in shown.splitlines() if line.strip()], apps)
+    return doctor_host.units([line.split()[0] for line in shown.splitlines() if line.strip()], apps, os.path.exists("/run/systemd/container"))
 
 
 def packages() -> list[dict]:
@@ -253,7 +253,7 @@ def served_certificates(app: dict, early: float, now: float) -> list[dict]:
 def left_out() -> list[dict]:
     """Return what Traefik leaves out of what it was told to serve."""
     return [finding("edge.left-out", "error", f"traefik: {name_}", f"Traefik cannot build it, and serves nothing by it: {why}",
-                    f"run playbooks/site.yml, which writes the routes of the apps anew; files of your own are beside them in {edges.Traefik.routes}")
+                    f"run quayside.django.site, which writes the routes of the apps anew; files of your own are beside them in {edges.Traefik.routes}")
             for name_, why in traefik_api.faults(traefik_api.state()).items()]
 
 
@@ -291,13 +291,13 @@ def application(app: dict, apps: list[dict]) -> list[dict]:
     live = shelf.live()
     if not live:
         return [*found, finding("release.none", "note", f"app {app['name']}: release", "none is live, so its settings could not be asked",
-                                "run playbooks/deploy.yml, then the doctor again", app["name"])]
+                                "run quayside.django.deploy, then the doctor again", app["name"])]
     record = shelf.record(live)
     if record.get("identity") != releases.fingerprint(model.identity(app)):
         found.append(finding("release.outdated", "note", f"app {app['name']}: release {live}",
                              "the inventory says other things than at its deploy, so the live release does not have them yet",
-                             "run playbooks/deploy.yml", app["name"]))
-    found += [finding("release.damaged", "error", f"app {app['name']}: release {live}", f"{text}, so its next start fails", "run playbooks/deploy.yml, which "
+                             "run quayside.django.deploy", app["name"]))
+    found += [finding("release.damaged", "error", f"app {app['name']}: release {live}", f"{text}, so its next start fails", "run quayside.django.deploy, which "
                       "makes it anew", app["name"]) for text in RUNTIMES[app["runtime"]](app, shelf).damage(live)]
     seen = ask(app, shelf, live)
     folders = {"static": [app["static"]["root"] if app["static"]["root"].startswith("/") else shelf.path(live, "static")],
@@ -385,7 +385,7 @@ def public(app: dict, shelf, live: str, record: dict) -> list[dict]:
         check, health = None, str(error)
     if health:
         found.append(finding("release.unhealthy", "error", f"{item}: health.path {app['health']['path']}", f"asked through the edge: {health}",
-                             "run playbooks/status.yml for its units and the commands that show their logs", app["name"]))
+                             "run quayside.django.status for its units and the commands that show their logs", app["name"]))
     if app["edge"] == "none":
         return found
     for field, folder in (("static", shelf.path(live, "static")), ("media", f"{app['shared']}/media")):
@@ -420,7 +420,7 @@ def through(app: dict, field: str, folder: str, check) -> list[dict]:
     answer = http_health.ask(wanted)
     why = http_health.judge(wanted, answer)
     return [finding(f"{field}.not-served", "error", f"app {app['name']}: {path}", f"it lies in {folder}, and the edge answers: {why}",
-                    "run playbooks/site.yml, which writes the site anew; the log of the edge says which file it looked for", app["name"])] if why else []
+                    "run quayside.django.site, which writes the site anew; the log of the edge says which file it looked for", app["name"])] if why else []
 
 
 def first_file(folder: str) -> str:

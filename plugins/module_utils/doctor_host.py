@@ -19,13 +19,21 @@ CLOCK_WARNING, CLOCK_ERROR = 2.0, 30.0
 END_OF_LIFE = {("debian", "11"): "2026-08-31", ("debian", "12"): "2028-06-30", ("debian", "13"): "2030-06-30",
                ("ubuntu", "20.04"): "2025-05-31", ("ubuntu", "22.04"): "2027-04-30", ("ubuntu", "24.04"): "2029-04-30", ("ubuntu", "26.04"): "2031-04-30"}
 RENEW = {
-    "selfsigned": "run playbooks/site.yml, which makes a new one",
-    "provided": "put a new chain and key at tls.certificate and tls.key, and run playbooks/site.yml",
-    "acme": "run playbooks/certificates.yml, which asks for it again and says why it is refused (docs/certificates.md)",
+    "selfsigned": "run quayside.django.site, which makes a new one",
+    "provided": "put a new chain and key at tls.certificate and tls.key, and run quayside.django.site",
+    "acme": "run quayside.django.certificates, which asks for it again and says why it is refused (docs/certificates.md)",
 }
 
 
 # Names
+
+
+def records(known) -> str:
+    """Return which records lead to a host with these addresses; those of the internet count where there are some."""
+    public = [one for one in known if one.is_global] or list(known)
+    made = [f"{'an A' if version == 4 else 'an AAAA'} record that leads to {', '.join(sorted(str(one) for one in public if one.version == version))}"
+            for version in (4, 6) if any(one.version == version for one in public)]
+    return "make " + " and ".join(made) if made else "make a record that leads to this host"
 
 
 def dns(app: dict, domain: str, answer: dict, ours: list[str]) -> list[dict]:
@@ -40,7 +48,7 @@ def dns(app: dict, domain: str, answer: dict, ours: list[str]) -> list[dict]:
     away = {kind: [one for one in answer[kind] if ipaddress.ip_address(one) not in known] for kind in ("A", "AAAA")}
     here = ", ".join(sorted(str(one) for one in known if one.is_global) or sorted(map(str, known)))
     if not answer["A"] and not answer["AAAA"]:
-        return [finding("dns.unresolved", severity, item, "it has neither an A nor an AAAA record", f"make an A record that leads to {here}", app["name"])]
+        return [finding("dns.unresolved", severity, item, "it has neither an A nor an AAAA record", records(known), app["name"])]
     found = []
     if away["A"]:
         found.append(finding("dns.elsewhere", severity, item, f"its A record is {', '.join(away['A'])}, and this host is {here}",
@@ -127,10 +135,10 @@ def clock(before: float, there: float, after: float, synchronized) -> list[dict]
     if abs(offset) > CLOCK_WARNING:
         found.append(finding("clock.offset", "error" if abs(offset) > CLOCK_ERROR else "warning", "clock",
                              f"it is {abs(offset):.0f} s {'ahead of' if offset > 0 else 'behind'} this machine's",
-                             "chronyc tracking says why; run playbooks/site.yml, which sets up chrony; if this machine's clock is wrong, set that"))
+                             "chronyc tracking says why; run quayside.django.site, which sets up chrony; if this machine's clock is wrong, set that"))
     if synchronized is False:
         found.append(finding("clock.unsynchronized", "warning", "clock", "nothing keeps it right: no time server is followed",
-                             "run playbooks/site.yml (base_time_enabled), and let UDP port 123 out"))
+                             "run quayside.django.site (base_time_enabled), and let UDP port 123 out"))
     return found
 
 
@@ -183,14 +191,14 @@ def packages(seen: dict, now: float) -> list[dict]:
     ``seen``: system (id and version), sources, unreachable (uri and suite -> why), lists (time of the last update, 0 for never), broken (lines of dpkg),
     automatic (bool), security (how many updates wait), reboot (names of packages, or None).
     """
-    found, fix = [], "run playbooks/site.yml, and look at /etc/apt/sources.list.d"
+    found, fix = [], "run quayside.django.site, and look at /etc/apt/sources.list.d"
     if seen["broken"]:
         found.append(finding("packages.broken", "error", "dpkg", " ".join(seen["broken"])[:200], "dpkg --configure -a, then apt-get --fix-broken install"))
     for place, why in sorted(seen["unreachable"].items()):
         found.append(finding("packages.unreachable", "warning", f"package source {place}", why,
                              "look at the network, the proxy (/etc/apt/apt.conf.d) and the source; without it no package can be installed"))
     if not seen["lists"]:
-        found.append(finding("packages.stale", "warning", "package lists", "they were never fetched", "apt-get update, or run playbooks/site.yml"))
+        found.append(finding("packages.stale", "warning", "package lists", "they were never fetched", "apt-get update, or run quayside.django.site"))
     elif now - seen["lists"] > STALE_LISTS:
         found.append(finding("packages.stale", "warning", "package lists", f"they are {(now - seen['lists']) / DAY:.0f} days old",
                              "apt-get update says why; systemctl status apt-daily.timer"))
@@ -198,7 +206,7 @@ def packages(seen: dict, now: float) -> list[dict]:
         found.append(finding("packages.no-security", "error", "package sources", "none of them brings security updates", fix))
     if not seen["automatic"]:
         found.append(finding("packages.not-automatic", "warning", "unattended-upgrades", "security updates do not install by themselves",
-                             "run playbooks/site.yml with base_upgrades_enabled: true"))
+                             "run quayside.django.site with base_upgrades_enabled: true"))
     if seen["security"]:
         found.append(finding("packages.updates", "note" if seen["automatic"] else "warning", "security updates", f"{seen['security']} wait",
                              "unattended-upgrades installs them within a day; now: unattended-upgrade -v" if seen["automatic"] else "apt-get upgrade"))
@@ -222,8 +230,13 @@ def _moment(day: str) -> float:
 # Units and runs
 
 
-def units(failed: list[str], apps: list[dict]) -> list[dict]:
-    """Return which units have failed. Those of the apps and of what they need are errors."""
+# What cannot work in a container, whose kernel is that of its host.
+OF_KERNELS = ("systemd-modules-load.service",)
+
+
+def units(failed: list[str], apps: list[dict], in_container: bool = False) -> list[dict]:
+    """Return which units have failed. Those of the apps and of what they need are errors. ``in_container``: the host has no kernel of its own."""
+    failed = [unit for unit in failed if not (in_container and unit in OF_KERNELS)]
     needed = ("nginx", "postgresql", "redis", "docker", "certbot", "quayside", *(app["name"] for app in apps))
     return [finding("units.failed", "error" if unit.startswith(needed) else "warning", f"unit {unit}", "it has failed",
                     f"systemctl status {unit}; {JOURNAL} -u {unit} -n 50; then systemctl reset-failed {unit}") for unit in failed]
@@ -237,7 +250,7 @@ def lock(app: dict, holder: dict, why_stale: str, since: str) -> list[dict]:
     if why_stale:
         return [finding("lock.left", "note", item,
                         f"{holder.get('who', 'somebody')} left it in phase {holder.get('phase', 'unknown')} since {since}: {why_stale}",
-                        "nothing to do: the next run takes it over; look at the ledger for what that run did (playbooks/status.yml)", app["name"])]
+                        "nothing to do: the next run takes it over; look at the ledger for what that run did (quayside.django.status)", app["name"])]
     return [finding("lock.held", "note", item, f"{holder.get('who', 'somebody')} holds it since {since}, in phase {holder.get('phase', 'unknown')}",
                     "ask again when that run has ended", app["name"])]
 
@@ -249,7 +262,7 @@ def unreadable(app: dict, field: str, path: str, seen: dict) -> list[dict]:
     blocked = seen["blocked"]
     command = f"chgrp www-data {blocked}; chmod {'g+rxs' if seen['folder'] else 'g+r'} {blocked}" if blocked.startswith(f"{app['root']}/") \
         else f"chmod a+{'x' if seen['folder'] else 'r'} {blocked}"
-    more = ", or run playbooks/site.yml, which sets the modes of the app's folders" if seen["folder"] and blocked.startswith(app["root"]) else ""
+    more = ", or run quayside.django.site, which sets the modes of the app's folders" if seen["folder"] and blocked.startswith(app["root"]) else ""
     return [finding(f"{field}.unreadable", "error", f"app {app['name']}: {path}",
                     f"www-data, whom the edge serves files as, cannot {'enter' if seen['folder'] else 'read'} {blocked} (mode {seen['mode']}, {seen['owner']})",
                     command + more, app["name"])]

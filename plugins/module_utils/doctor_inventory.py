@@ -20,7 +20,7 @@ def halfway(app: dict) -> list[dict]:
     """Return a finding where two values of a secret are valid, since a rotation was interrupted."""
     _step, changing = rotation.pending(app["secrets"])
     return [finding("rotation.interrupted", "warning", f"app {app['name']}: {', '.join(changing)}",
-                    "a rotation was interrupted, so the old value is valid beside the new one", "run playbooks/rotate.yml again, it goes on where it stopped",
+                    "a rotation was interrupted, so the old value is valid beside the new one", "run quayside.django.rotate again, it goes on where it stopped",
                     app["name"])] if changing else []
 
 

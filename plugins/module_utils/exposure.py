@@ -204,7 +204,7 @@ class Findings:
 
 NOTHING = "nothing at all of %(address)s answers to %(name)s (%(own)s), not even the ports that it may reach"
 CONTROLLER = "the controller"
-SITE = "ansible-playbook playbooks/site.yml"
+SITE = "ansible-playbook quayside.django.site"
 
 
 def judge(found, host, views, options=None):
@@ -345,7 +345,7 @@ def _missing(out, refused, found, host, road, options):
     between = []
     for (proto, port), door in sorted(lacking.items()):
         if port in options["late"] and not reachable(host, proto, port):
-            out.note("%s %d: nothing listens there yet, its certificate is still to come. Next: ansible-playbook playbooks/certificates.yml" % (proto, port))
+            out.note("%s %d: nothing listens there yet, its certificate is still to come. Next: ansible-playbook quayside.django.certificates" % (proto, port))
         elif _elsewhere(host, proto, port, road.address):
             out.note("%s %d listens at other addresses of the host than %s" % (proto, port, road.address))
         elif not road.state(proto, port) and reachable(host, proto, port) and lets_in(host, door):

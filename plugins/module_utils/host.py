@@ -38,7 +38,7 @@ def run(argv: list[str], check: bool = True, timeout: float | None = 120, env: d
     except subprocess.TimeoutExpired as error:
         raise PhaseError(f"`{' '.join(argv[:6])}` did not end within {timeout:.0f} s") from error
     except FileNotFoundError as error:
-        raise PhaseError(f"{argv[0]} is not installed: run playbooks/site.yml for this host first") from error
+        raise PhaseError(f"{argv[0]} is not installed: run quayside.django.site for this host first") from error
     if check and done.returncode:
         raise PhaseError(f"`{' '.join(argv[:6])}` ended with {done.returncode}", done.stderr or done.stdout)
     return done
@@ -122,5 +122,5 @@ def ids(user: str) -> tuple[int, int]:
     try:
         entry = pwd.getpwnam(user)
     except KeyError as error:
-        raise PhaseError(f"the user {user} does not exist here: run playbooks/site.yml for this host first") from error
+        raise PhaseError(f"the user {user} does not exist here: run quayside.django.site for this host first") from error
     return entry.pw_uid, entry.pw_gid

@@ -392,11 +392,11 @@ def configuration(path: str) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise PruneError(f"{path} cannot be read: {error}") from error
     if not isinstance(found, dict) or not isinstance(found.get("apps"), list):
-        raise PruneError(f'{path} has no list "apps"; playbooks/site.yml writes it')
+        raise PruneError(f'{path} has no list "apps"; quayside.django.site writes it')
     for number, app in enumerate(found["apps"]):
         missing = [key for key in ("app", "repositories", "keep") if key not in app]
         if missing:
-            raise PruneError(f"{path}: apps[{number}] ({app.get('app', 'nameless')}) lacks {', '.join(missing)}; playbooks/site.yml writes it")
+            raise PruneError(f"{path}: apps[{number}] ({app.get('app', 'nameless')}) lacks {', '.join(missing)}; quayside.django.site writes it")
     return found
 
 

@@ -100,7 +100,7 @@ class Images:
                 found = image_archive.contents(tar)
                 yield tar, found
         except FileNotFoundError as error:
-            raise host.PhaseError(f"{image['archive']} has not been sent to this host: deploy by playbooks/deploy.yml, which does it") from error
+            raise host.PhaseError(f"{image['archive']} has not been sent to this host: deploy by quayside.django.deploy, which does it") from error
         except image_archive.ArchiveError as error:
             raise host.PhaseError(f"{image['archive']} {error}") from error
 

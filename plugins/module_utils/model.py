@@ -23,7 +23,7 @@ DEPLOY_SECRETS = ("SOURCE_KEY", "REGISTRY_PASSWORD", "ACME_EAB_HMAC_KEY")
 # Those that a service, an URL or a list holds: one line each.
 ONE_LINE = ("SECRET_KEY", "SECRET_KEY_FALLBACKS", "DATABASE_PASSWORD", "REDIS_PASSWORD", "REGISTRY_PASSWORD", "ACME_EAB_HMAC_KEY", "DATABASE_URL", "CACHE_URL",
             "SESSION_URL", "CELERY_BROKER_URL", "CELERY_RESULT_URL")
-# Those that playbooks/rotate.yml changes by itself; in a vault file NAME_NEXT and NAME_PREVIOUS tell how far it has come.
+# Those that quayside.django.rotate changes by itself; in a vault file NAME_NEXT and NAME_PREVIOUS tell how far it has come.
 ROTATED = ("SECRET_KEY", "DATABASE_PASSWORD", "REDIS_PASSWORD")
 IN_ROTATION = tuple(f"{name}_{mark}" for name in ROTATED for mark in ("NEXT", "PREVIOUS"))
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
@@ -713,7 +713,7 @@ def inspect_doors(app: dict) -> list[str]:
         for login, secret in allow["users"].items():
             password = app["secrets"].get(str(secret), "")
             if not password:
-                found.append(f"secrets: {secret} is missing (the login {login} for {allow['path']}): playbooks/secrets.yml puts what can be made into the "
+                found.append(f"secrets: {secret} is missing (the login {login} for {allow['path']}): quayside.django.secrets puts what can be made into the "
                              "environment's vault file")
             if len(str(password).encode()) > 72:
                 found.append(f"secrets: {secret} is longer than the 72 bytes that bcrypt looks at (the login {login} for {allow['path']})")
@@ -790,6 +790,8 @@ def inspect_processes(app: dict) -> list[str]:
             found.append(f"{label}: db and redis are the names of the app's own services: take another one")
         found += env_findings(process["env"], f"{label}.env")
         known = secret_environment(app)
+        if process["secrets"] and app["runtime"] != "compose":
+            found.append(f"{label}.secrets: is for runtime: compose, where processes of another image get no others; with systemd each process gets all")
         found += [f"{label}.secrets: {name} is none of the app's secrets; there are {', '.join(sorted(known))}"
                   for name in process["secrets"] if name not in known]
     units = [processes.unit_name(app, process, copy) for process in app["processes"] for copy in processes.copies(process)]
@@ -808,7 +810,7 @@ def inspect_env(app: dict) -> list[str]:
         {key: value for key, value in app["secrets"].items() if key not in unseen(app)}, "secrets")
     for name, reason in needed_secrets(app).items():
         if not app["secrets"].get(name):
-            found.append(f"secrets: {name} is missing ({reason}): playbooks/secrets.yml puts what can be made into the environment's vault file, "
+            found.append(f"secrets: {name} is missing ({reason}): quayside.django.secrets puts what can be made into the environment's vault file, "
                          "and tells the rest")
     for name, value in app["secrets"].items():
         if name in made_here(app) and value and len(value) < SECRET_LENGTH:

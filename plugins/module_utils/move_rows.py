@@ -79,7 +79,7 @@ def look():
     used = [f"{table} ({rows})" for table in tables("default") if table not in OWN for rows in [count("default", table)] if rows]
     if used:
         raise MoveError(f"the new database is not empty, and nothing is written over: {', '.join(sorted(used)[:8])}. If these rows are of no use, drop the "
-                        "database and run playbooks/site.yml, which makes it anew")
+                        "database and run quayside.django.site, which makes it anew")
     with connections["source"].cursor() as cursor:
         cursor.execute("PRAGMA foreign_key_check")
         broken = cursor.fetchmany(5)

@@ -58,7 +58,7 @@ def hint(output: str) -> str:
     packages = ", ".join(dict.fromkeys(["build-essential", "python3-dev", *(package for _what, needed in lacks for package in needed)]))
     wheel = f"require {WHEELS[name]}, which is built already, or " if name in WHEELS else f"take a version of {name} that has a wheel, or " if name else ""
     missing = " and ".join(what for what, _packages in lacks)
-    return f"{name or 'a package'} is built from source and lacks {missing}: {wheel}set packages: [{packages}] and run site.yml"
+    return f"{name or 'a package'} is built from source and lacks {missing}: {wheel}set packages: [{packages}] and run quayside.django.site"
 
 
 def declares(pyproject: str) -> bool:

@@ -45,10 +45,10 @@ def chosen(app: dict, wanted: str) -> list[str]:
         raise RotationError(f"the app {app['name']} has no secret {wanted}; it has {', '.join(sorted(set(app['secrets']) - set(model.IN_ROTATION)))}")
     others = {name for allowed in app["allow"] for name in (allowed.get("users") or {}).values()} | {"SOURCE_KEY", "ACME_EAB_HMAC_KEY"}
     if wanted in others:
-        raise RotationError(f"{wanted} is read by the edge or by the next deploy, not by the app: change it with ansible-vault edit, then playbooks/site.yml")
+        raise RotationError(f"{wanted} is read by the edge or by the next deploy, not by the app: change it with ansible-vault edit, then quayside.django.site")
     if "," in app["secrets"].get("SECRET_KEY", "") and wanted == "SECRET_KEY":
         raise RotationError("SECRET_KEY holds a comma, which separates the keys of SECRET_KEY_FALLBACKS, so sessions could not stay valid: change it by hand "
-                            "(ansible-vault edit, then playbooks/deploy.yml); everybody logs in again")
+                            "(ansible-vault edit, then quayside.django.deploy); everybody logs in again")
     return [wanted]
 
 

@@ -108,7 +108,7 @@ class Compose(Runtime):
         """Refuse what cannot run here: a network of the app is not there."""
         missing = docker_network.missing(self.app, self.engine)
         if missing:
-            raise host.PhaseError(f"there is no Docker network {missing[0]}: run playbooks/site.yml for this host first")
+            raise host.PhaseError(f"there is no Docker network {missing[0]}: run quayside.django.site for this host first")
 
     def disks(self) -> list[str]:
         """Return the folders that a release grows."""
@@ -175,7 +175,7 @@ class Compose(Runtime):
         host.write(self.shelf.path(release, "bin", "manage"), self.manage_text(release), 0o750)
         done = host.run(["docker", "compose", "-f", path, "config", "--quiet"], check=False)
         if "is not a docker command" in done.stderr:
-            raise host.PhaseError("docker compose is not installed on this host: run playbooks/site.yml for it first")
+            raise host.PhaseError("docker compose is not installed on this host: run quayside.django.site for it first")
         if done.returncode:
             raise host.PhaseError("docker compose refuses the project", done.stderr, f"docker compose -f {path} config --quiet")
 

@@ -22,7 +22,7 @@ def path(app: dict) -> str:
 
 def own(app: dict, secrets: dict) -> dict:
     """Return the secrets that a person or a vault gives, without what is made from them: URLs of services of ours, and keys of before."""
-    made = {"SECRET_KEY_FALLBACKS", "DATABASE_USER"}
+    made = {"SECRET_KEY_FALLBACKS", "DATABASE_USER", *app["aliases"]}
     made |= {"DATABASE_URL"} if app["database"]["engine"] in ("postgresql", "container") else set()
     made |= {"REDIS_URL", "CACHE_URL", "SESSION_URL", "CELERY_BROKER_URL", "CELERY_RESULT_URL"} if app["cache"]["engine"] in ("redis", "container") else set()
     return {name: value for name, value in secrets.items() if value and name not in made}
@@ -67,6 +67,6 @@ def days(kept: dict, now: float) -> dict:
 
 def lines(ages: dict, oldest: int) -> list[str]:
     """Return the ages for people; one that is older than ``oldest`` days says so."""
-    rotate = {name: "playbooks/rotate.yml" if name not in model.DEPLOY_SECRETS or name == "REGISTRY_PASSWORD" else "docs/secrets.md" for name in ages}
+    rotate = {name: "quayside.django.rotate" if name not in model.DEPLOY_SECRETS or name == "REGISTRY_PASSWORD" else "docs/secrets.md" for name in ages}
     return [f"  {'secret':<9} {name}  {number} day{'' if number == 1 else 's'}"
             + (f", older than {oldest}: change it ({rotate[name]})" if oldest and number > oldest else "") for name, number in ages.items()]

@@ -24,9 +24,9 @@ BY_DEFAULT = "cache.engine is container; without it Redis takes whoever reaches 
 FILTERS = ("combine", "default", "d", "mandatory")  # the value goes through them to the left
 
 
-def make(name: str) -> str:
-    """Return a new value for a secret: letters and digits; 64 for SECRET_KEY (381 bits), else 32 (190 bits)."""
-    return "".join(secrets.choice(ALPHABET) for _number in range(LENGTHS.get(name, LENGTH)))
+def make(name: str, length: int = 0) -> str:
+    """Return a new value for a secret: letters and digits; 64 for SECRET_KEY (381 bits), else 32 (190 bits), or ``length`` of them."""
+    return "".join(secrets.choice(ALPHABET) for _number in range(length or LENGTHS.get(name, LENGTH)))
 
 
 def path(text) -> tuple:

@@ -164,7 +164,7 @@ def text(app: dict, sizes: dict | None = None, conf: str = "", images: dict | No
              f"docker compose logs -f {parts(app)[0]}"]
     return compose_project.render(project(app, sizes, conf, images), (
         f"# Written by quayside.django for the app {app['name']}: its long-lived services, which no deploy touches. The app model decides\n"
-        f"# what stands here, and playbooks/site.yml brings it about.\n# By hand, as root in {folder(app)}: {'; '.join(hints)}\n"))
+        f"# what stands here, and quayside.django.site brings it about.\n# By hand, as root in {folder(app)}: {'; '.join(hints)}\n"))
 
 
 # The role and the database in PostgreSQL

@@ -65,7 +65,7 @@ class Folder:
     def resolve(self, version: str) -> dict:
         """Return what was sent: a hash of the tree, and as ``version`` its beginning when none is given; raise PhaseError when nothing has been sent."""
         if not contained.is_folder(self.folder):
-            raise host.PhaseError(f"{self.app['source']['folder']} has not been sent to this host: deploy by playbooks/deploy.yml, which does it")
+            raise host.PhaseError(f"{self.app['source']['folder']} has not been sent to this host: deploy by quayside.django.deploy, which does it")
         digest = tree_hash(self.folder)
         return {"sha": version if COMMIT.match(version) else digest, "tree": digest, "version": version or digest[:12],
                 "repo": self.app["source"]["folder"]}

@@ -9,7 +9,7 @@ import json
 
 import yaml
 
-HEADER = "---\n# Secrets of this environment, encrypted: {edit}. playbooks/secrets.yml adds what is missing.\n"
+HEADER = "---\n# Secrets of this environment, encrypted: {edit}. quayside.django.secrets adds what is missing.\n"
 
 
 class VaultFileError(ValueError):

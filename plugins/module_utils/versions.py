@@ -22,4 +22,4 @@ def release_refusal(release: str) -> str:
     """Return why a text is no id of a release, an empty text when it may be one or is empty."""
     if not release or RELEASE.match(release):
         return ""
-    return f"{release!r} is no id of a release, such as 20261121072900-0123abc: playbooks/status.yml lists those that are kept"
+    return f"{release!r} is no id of a release, such as 20261121072900-0123abc: quayside.django.status lists those that are kept"

@@ -61,7 +61,7 @@ def parse(stdout):
     return None
 
 
-def password_advice(user, host, playbook="site.yml"):
+def password_advice(user, host, playbook="quayside.django.site"):
     """What to do where sudo asks for a password and none was given."""
     return ("The login as %s at %s works, but sudo asks for a password there, and this run has none: add -K (--ask-become-pass) to the command and type the "
             "password of that user. %s makes a user who needs none, so that later runs go without." % (user or "ssh's own user", host, playbook))

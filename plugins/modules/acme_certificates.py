@@ -258,7 +258,7 @@ def main() -> None:
     except host.PhaseError as error:
         module.fail_json(msg=f"{error.reason}\n{error.log}".strip())
     for name, reason in refused.items():
-        module.warn(f"{name} has no new certificate, since {reason}. Then run playbooks/certificates.yml. "
+        module.warn(f"{name} has no new certificate, since {reason}. Then run quayside.django.certificates. "
                     "(More of it on the host: /var/log/letsencrypt/letsencrypt.log)")
     told = asked if module.check_mode else issued
     diff = [{"header": f"certificate {name}", "before": f"{asked[name]}\n", "after": "a new one\n"} for name in told]

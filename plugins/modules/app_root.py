@@ -87,7 +87,7 @@ def main() -> None:
     obstacles = layout.obstacles(wanted)
     if obstacles:
         module.fail_json(msg=f"app {app['name']}: {'; '.join(obstacles)}. Nothing was changed; look where it comes from, remove it, and "
-                             "run playbooks/site.yml again")
+                             "run quayside.django.site again")
     folders, units = layout.outdated_folders(wanted), runtime.outdated()
     move = layout.Move(app, uid, gid, runtime.manage_text, module.check_mode)
     rotation, rotated = f"/etc/logrotate.d/{app['name']}", logrotate(app)

@@ -122,7 +122,7 @@ class Services:
         if "redis" not in self.parts:
             return "", ""
         if not first:
-            self.warnings.append(f"app {self.app['name']}: its Redis has no password: playbooks/secrets.yml makes one (REDIS_PASSWORD), then run site.yml, "
+            self.warnings.append(f"app {self.app['name']}: its Redis has no password: quayside.django.secrets makes one (REDIS_PASSWORD), then run site.yml, "
                                  "deploy, and site.yml")
         elif not services.has_password(host.text(f"{self.folder}/secrets/redis.conf")):
             plain = self.plain_clients()
@@ -273,7 +273,7 @@ class Services:
     def apply(self) -> None:
         """Write the files, make the volumes and start what the plan names."""
         if self.ask(f"/networks/{self.app['network']}") is None:
-            raise PhaseError(f"the network {self.app['network']} of the app is not there: the role quayside.django.app makes it, run playbooks/site.yml")
+            raise PhaseError(f"the network {self.app['network']} of the app is not there: the role quayside.django.app makes it, run quayside.django.site")
         host.folder(self.folder, 0o755)
         host.folder(f"{self.folder}/secrets", 0o700)
         before = {path: (host.text(path), mode) for path, (_text, mode) in self.wanted.items()}
@@ -386,7 +386,7 @@ def command(argv: list[str], text: str | None = None, timeout: float = 120, chec
     except subprocess.TimeoutExpired as error:
         raise PhaseError(f"`{' '.join(argv[:5])}` did not end within {timeout:.0f} s") from error
     except FileNotFoundError as error:
-        raise PhaseError("docker is not installed: run playbooks/site.yml for this host first") from error
+        raise PhaseError("docker is not installed: run quayside.django.site for this host first") from error
     if check and done.returncode:
         raise PhaseError(f"`{' '.join(argv[:2])} … {argv[-1]}` ended with {done.returncode}", done.stderr or done.stdout)
     return done

@@ -227,7 +227,7 @@ def main() -> None:
             unusable[wanted["name"]] = why
             if not wanted["quiet"]:
                 module.warn(f"{wanted['site']}: no HTTPS for {', '.join(wanted['names'])}, since {why}. They are served by HTTP; put that right, then run "
-                            "playbooks/certificates.yml.")
+                            "quayside.django.certificates.")
             continue
         if soon and not wanted["quiet"]:
             module.warn(f"{wanted['site']}: {wanted['certificate']}: {soon}")

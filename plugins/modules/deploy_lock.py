@@ -93,7 +93,7 @@ def main() -> None:
     )
     root = module.params["root"]
     if not os.path.isdir(root):
-        module.fail_json(msg=f"{root} is not there: run playbooks/site.yml for this host first", holder={})
+        module.fail_json(msg=f"{root} is not there: run quayside.django.site for this host first", holder={})
     lock = Lock(f"{root}/lock", module.params["run"], module.params["who"])
     holder, busy = lock.read(), lock.busy()
     mine = holder.get("run") == module.params["run"]

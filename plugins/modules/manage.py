@@ -92,7 +92,7 @@ def main() -> None:
     if not live:
         if module.check_mode:
             module.exit_json(changed=False, release="", stdout="no release is live yet: nothing would run", rc=0)
-        module.fail_json(msg=f"no release of {app['name']} is live here: run playbooks/deploy.yml first", release="", stdout="")
+        module.fail_json(msg=f"no release of {app['name']} is live here: run quayside.django.deploy first", release="", stdout="")
     plan = module.check_mode and argv[0] == "migrate"
     if plan:
         argv = [*argv, "--plan"]

@@ -107,10 +107,10 @@ class Move:
         """Raise PhaseError for what can be told at once."""
         name, engine = self.app["name"], self.app["database"]["engine"]
         if engine not in ("postgresql", "container", "external"):
-            raise PhaseError(f"database.engine of {name} is {engine}: set it to postgresql, container or external in the inventory, run playbooks/site.yml, "
+            raise PhaseError(f"database.engine of {name} is {engine}: set it to postgresql, container or external in the inventory, run quayside.django.site, "
                              "and then this again")
         if not self.live:
-            raise PhaseError(f"no release of {name} is live here, so there is nothing to move: run playbooks/deploy.yml")
+            raise PhaseError(f"no release of {name} is live here, so there is nothing to move: run quayside.django.deploy")
         if not self.source:
             raise PhaseError(f"the live release {self.live} does not run on SQLite (its env has no DATABASE_PATH): if its file is elsewhere, "
                              "add -e sqlite=/path/of/db.sqlite3")

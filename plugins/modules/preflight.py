@@ -8,7 +8,7 @@ module: preflight
 short_description: Refuse a wrong inventory or app model before anything changes
 version_added: 0.1.0
 description:
-  - Runs on the controller and touches no host. Every playbook begins with it, by C(playbooks/preflight-inventory.yml).
+  - Runs on the controller and touches no host. Every playbook begins with it, by C(quayside.django.preflight-inventory).
   - Refuses hosts of two environments at once, hosts that are not in their environment's group, the controller itself as a target, an unknown app,
     a model with mistakes, missing secrets, and DEBUG outside the environments that may have it.
   - All findings are reported at once, each with the item, the reason and what to do. They are those of the doctor (docs/doctor.md) that need no host.

@@ -130,7 +130,8 @@ def read(app: dict, entries: int) -> dict:
         health = http_health.judge(check, http_health.ask(check)) if check else ""
     disk = os.statvfs(app["root"]) if os.path.isdir(app["root"]) else None
     return {
-        "live": {"id": live, "version": record.get("version", ""), "sha": record.get("sha", ""), "since": utc(record.get("switched"))} if live else {},
+        "live": {"id": live, "version": record.get("version", ""), "sha": record.get("sha", ""), "since": utc(record.get("switched")),
+                 "how": how(record)} if live else {},
         "containers": runtime.describe(live) if live else [],
         "certificates": {name: served.look(name) for name in app["domains"]} if app["scheme"] == "https" and app["edge"] != "none" else {},
         "stale": bool(live) and not model.told(app, edges.secure(app)).items() <= env_file.parse(host.text(shelf.path(live, "env"))).items(),
@@ -147,20 +148,27 @@ def utc(seconds) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds)) if seconds else ""
 
 
+def how(entry: dict) -> str:
+    """Return what a copied release came from, for people: a rollback, or the live one anew with the secrets and names of its day."""
+    of = entry.get("of", "")
+    return f"a rollback to {of}" if of and of != entry.get("from", "") else f"{of} anew" if of else ""
+
+
 def text(app: dict, state: dict, oldest: int = 365) -> str:
     """Return the state for people; secrets older than ``oldest`` days are named."""
     live = state["live"]
-    lines = [f"{app['name']}: {live['version']} is live as {live['id']} since {live['since']}" if live else f"{app['name']}: no release is live"]
+    came = f", {live['how']}" if live.get("how") else ""
+    lines = [f"{app['name']}: {live['version']} is live as {live['id']} since {live['since']}{came}" if live else f"{app['name']}: no release is live"]
     lines.append(f"  health    {'good' if state['healthy'] else state['health']}" + (f"  {app['url']}" if app["url"] else ""))
     lines += [f"  {'unit':<9} {unit.removesuffix('.service')}  {status}" for unit, status in sorted(state["units"].items())]
     lines += [f"  {'kept':<9} {kept['id']}  {kept['version']}  {kept['outcome']}" + (f", a copy of {kept['of']}" if kept["of"] else "")
               for kept in state["releases"]]
-    lines += [f"  {'ledger':<9} {entry['at']}  {entry['ref']}  {entry['result']}  {entry['who']}  {entry['seconds']} s"
+    lines += [f"  {'ledger':<9} {entry['at']}  {entry['ref']}  {entry['result']}{', ' + how(entry) if how(entry) else ''}  {entry['who']}  {entry['seconds']} s"
               + (f"  {entry['phase']}: {first_line(entry['reason'])}" if entry["reason"] else "") for entry in state["ledger"]]
     lines += [f"  {'https':<9} {name}  {served.left(one['days']) + ' left' if one['secure'] else 'no: ' + one['why']}"
               for name, one in state["certificates"].items()]
     if state["stale"]:
-        lines.append(f"  {'env':<9} Django is told other names, or another thing of HTTPS, than the edge serves: playbooks/certificates.yml, or deploy")
+        lines.append(f"  {'env':<9} Django is told other names, or another thing of HTTPS, than the edge serves: quayside.django.certificates, or deploy")
     lines += secret_ages.lines(state["secrets"], oldest)
     lock = state["lock"]
     lines.append(f"  lock      {lock['who']} since {utc(lock['since'])}, in phase {lock['phase']}" if lock else "  lock      free")

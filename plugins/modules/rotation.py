@@ -90,7 +90,7 @@ class Rotation:
     def prepare(self) -> None:
         """Let everything take the new values beside the old ones."""
         if not os.path.isdir(f"{self.app['root']}/releases"):
-            raise PhaseError(f"{self.app['root']} is not prepared on this host, and nothing was changed: run playbooks/site.yml for it first")
+            raise PhaseError(f"{self.app['root']} is not prepared on this host, and nothing was changed: run quayside.django.site for it first")
         if "REGISTRY_PASSWORD" in self.passwords:
             self.try_registry(self.passwords["REGISTRY_PASSWORD"]["new"])
         if "DATABASE_PASSWORD" in self.passwords and self.has_database():
@@ -133,7 +133,7 @@ class Rotation:
                 return
             if time.monotonic() > deadline:
                 raise PhaseError(f"{', '.join(old)} still runs after {patience} s, and knows the old values only: end it, and run this again, which goes "
-                                 "on from here", look="playbooks/status.yml")
+                                 "on from here", look="quayside.django.status")
             time.sleep(0.5)
 
     def see_fallbacks(self, key: str) -> None:
@@ -174,7 +174,7 @@ class Rotation:
             ask = ["runuser", "-u", services.SUPERUSER, "--", "psql", "-X", "-q", "-A", "-t", *place, "-c", "SELECT current_user"]
             done = host.run(ask, check=False, env={"PGPASSWORD": password})
             if done.stdout.strip() != self.app["database"]["user"]:
-                raise PhaseError(f"PostgreSQL refuses the login {role} that would carry the app through: run playbooks/site.yml for this host first, which "
+                raise PhaseError(f"PostgreSQL refuses the login {role} that would carry the app through: run quayside.django.site for this host first, which "
                                  f"lets it in ({done.stderr.strip().splitlines()[-1] if done.stderr.strip() else 'it is another role'})")
         self.done.append(f"login {role} made")
 

@@ -29,6 +29,10 @@ options:
     type: list
     elements: str
     default: []
+  length:
+    description: Characters of what O(also) names and what is made; 0 for the usual 32.
+    type: int
+    default: 0
   value_file:
     description: A file on the controller with the value of the one secret that O(also) names, such as a token. Without it a value is made.
     type: path

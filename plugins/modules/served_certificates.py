@@ -70,7 +70,7 @@ def main() -> None:
     plain = [f"{name} (app {one['app']}): {one['why']}" for name, one in found.items() if not one["secure"]]
     if plain and module.params["complete"]:
         module.fail_json(msg="not served by HTTPS: " + "; ".join(plain) + ". The warnings above say why; put that right, then run "
-                         "playbooks/certificates.yml again. All other names are served.", certificates=found, lines=lines)
+                         "quayside.django.certificates again. All other names are served.", certificates=found, lines=lines)
     module.exit_json(changed=False, certificates=found, lines=lines)
 
 

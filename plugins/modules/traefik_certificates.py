@@ -269,7 +269,7 @@ def main() -> None:
     except host.PhaseError as error:
         module.fail_json(msg=f"{error.reason}\n{error.log}".strip())
     for name, why in refused.items():
-        module.warn(f"{name} has no new certificate, since {why}. Then run playbooks/certificates.yml.")
+        module.warn(f"{name} has no new certificate, since {why}. Then run quayside.django.certificates.")
     after = {app["name"]: host.text(edge.path(app)) for app in apps}
     diff = [{"before_header": name, "after_header": name, "before": before[name], "after": after[name]} for name in after if after[name] != before[name]]
     module.exit_json(changed=bool(diff or issued or removed), issued=issued, refused=refused, removed=removed, diff=diff)

@@ -282,3 +282,10 @@ def every_task(tasks):
 def test_the_page_of_the_app_model_is_current():
     done = subprocess.run([sys.executable, str(ROOT / "scripts" / "app-model-doc"), "--check"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_messages_name_playbooks_as_who_has_installed_the_collection_calls_them():
+    """There is no folder playbooks/ in the project of a user; ``quayside.django.site`` works there and in a checkout."""
+    paths = [*(ROOT / "plugins").rglob("*.py"), *(ROOT / "roles" / "app").rglob("*.yml")]
+    wrong = [str(path.relative_to(ROOT)) for path in paths if re.search(r"playbooks/[a-z-]+\.yml", path.read_text(encoding="utf-8"))]
+    assert wrong == []

@@ -156,7 +156,7 @@ def test_no_engine_is_said_with_advice(folder):
     with pytest.raises(EngineError) as raised:
         Engine(f"{folder}/none.sock").get("/_ping")
     assert raised.value.status == 0
-    assert raised.value.message == (f"the Docker engine does not answer at {folder}/none.sock: is it installed? run playbooks/site.yml; "
+    assert raised.value.message == (f"the Docker engine does not answer at {folder}/none.sock: is it installed? run quayside.django.site; "
                                     "systemctl status docker (No such file or directory)")
 
 

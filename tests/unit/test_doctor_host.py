@@ -238,3 +238,18 @@ def test_a_name_server_is_asked_and_the_next_one_when_it_is_silent():
 ])
 def test_name_servers_of_a_host(text, found):
     assert dns_query.servers(text) == found
+
+
+@pytest.mark.parametrize(("ours", "fix"), [
+    (["203.0.113.5"], "make an A record that leads to 203.0.113.5"), (["2a01:4f8::1"], "make an AAAA record that leads to 2a01:4f8::1"),
+    (["1.1.1.1", "2a01:4f8::1", "10.0.0.2"], "make an A record that leads to 1.1.1.1 and an AAAA record that leads to 2a01:4f8::1"), ([], "make a record"),
+])
+def test_the_record_is_of_the_kind_of_the_address(ours, fix):
+    (found,) = doctor_host.dns(loaded(), "pos.example.com", {"A": [], "AAAA": []}, ours)
+    assert found["fix"].startswith(fix)
+
+
+def test_a_container_cannot_load_modules_of_a_kernel():
+    failed = ["systemd-modules-load.service", "x.service"]
+    assert [one["item"] for one in doctor_host.units(failed, [], True)] == ["unit x.service"]
+    assert len(doctor_host.units(failed, [], False)) == 2

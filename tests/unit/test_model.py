@@ -189,6 +189,7 @@ def test_names_and_addresses_are_domains(domain):
     ({"env": {"A": "x\0y"}}, "env: A holds a NUL byte"),
     ({"secrets": dict(SECRETS, DATABASE_PASSWORD="d" * 12 + "\n")}, "secrets: DATABASE_PASSWORD holds a line break, and a service or a URL takes one line"),
     ({"allow": [{"path": "/x/", "users": {"me": "LOGIN"}}], "secrets": dict(SECRETS, LOGIN="l" * 12 + "\n")}, "secrets: LOGIN holds a line break"),
+    ({"processes": [dict(WEB, secrets=["SECRET_KEY"])]}, "processes[web].secrets: is for runtime: compose"),
     ({"secret_files": ["GCP_KEY"]}, "secret_files: GCP_KEY is none of the app's own secrets; there are none but those that the deploy itself reads"),
     ({"secret_files": ["SECRET_KEY"]}, "secret_files: SECRET_KEY is none of the app's own secrets"),
     ({"secret_files": ["GCP_KEY"], "secrets": dict(SECRETS, GCP_KEY="g" * 9), "env": {"GCP_KEY_FILE": "/x"}},
@@ -266,7 +267,7 @@ def test_allowed_hosts_are_written_as_django_reads_them(domain):
     ({"cache": {"port": 6380}}, "REDIS_PASSWORD", "cache.port opens a TCP port"),
 ])
 def test_a_missing_secret_is_named_with_the_reason(fields, name, reason):
-    assert (f"app pos: secrets: {name} is missing ({reason}): playbooks/secrets.yml puts what can be made into the environment's vault file, "
+    assert (f"app pos: secrets: {name} is missing ({reason}): quayside.django.secrets puts what can be made into the environment's vault file, "
             "and tells the rest") in findings(written(**fields))
 
 

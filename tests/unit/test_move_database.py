@@ -26,7 +26,7 @@ def moving(tmp_path, env=(("DATABASE_PATH", "/nowhere/db.sqlite3"),), live=True,
 
 @pytest.mark.parametrize(("fields", "text"), [
     ({"database": {"engine": "sqlite"}}, "database.engine of pos is sqlite: set it to postgresql, container or external"),
-    ({"live": False}, "no release of pos is live here, so there is nothing to move: run playbooks/deploy.yml"),
+    ({"live": False}, "no release of pos is live here, so there is nothing to move: run quayside.django.deploy"),
     ({"env": [("DATABASE_NAME", "pos")]}, f"the live release {RELEASE} does not run on SQLite"),
     ({}, "there is no SQLite database at /nowhere/db.sqlite3"),
 ])

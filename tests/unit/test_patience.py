@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.quayside.django.plugins.module_utils import host, http_health, model, releases
 from ansible_collections.quayside.django.plugins.module_utils.runtime_systemd import Systemd
+from ansible_collections.quayside.django.plugins.modules import release_info
 from samples import RELEASE, loaded
 
 
@@ -33,3 +34,9 @@ def test_a_deploy_that_waited_in_vain_names_the_field(monkeypatch, seconds, name
 def test_no_time_at_all_is_refused(field):
     with pytest.raises(model.ModelError, match=f"health.{field}: -1 is no number of seconds"):
         loaded(health={field: -1})
+
+
+@pytest.mark.parametrize(("entry", "text"), [
+    ({"of": "r1", "from": "r2"}, "a rollback to r1"), ({"of": "r2", "from": "r2"}, "r2 anew"), ({"of": "", "from": "r2"}, ""), ({}, "")])
+def test_status_tells_a_rollback_from_a_deploy(entry, text):
+    assert release_info.how(entry) == text

@@ -247,8 +247,9 @@ NEEDS = "set packages: [build-essential, python3-dev"
 
 
 @pytest.mark.parametrize(("output", "words"), [
-    (UV_PSYCOPG, ["psycopg2 is built from source and lacks the headers of PostgreSQL: require psycopg2-binary", f"{NEEDS}, libpq-dev] and run site.yml"]),
-    (PIP_GCC, ["uwsgi is built from source and lacks a compiler: take a version of uwsgi that has a wheel", f"{NEEDS}] and run site.yml"]),
+    (UV_PSYCOPG, ["psycopg2 is built from source and lacks the headers of PostgreSQL: require psycopg2-binary",
+                  f"{NEEDS}, libpq-dev] and run quayside.django.site"]),
+    (PIP_GCC, ["uwsgi is built from source and lacks a compiler: take a version of uwsgi that has a wheel", f"{NEEDS}] and run quayside.django.site"]),
     ("error: [Errno 2] No such file or directory: 'gcc'\n", ["a package is built from source and lacks a compiler: set packages"]),
     ("unable to execute 'gcc': No such file or directory", ["lacks a compiler"]),
     ("sh: 1: gcc: not found", ["lacks a compiler"]),

@@ -37,7 +37,7 @@ def test_ages_for_people():
     ages = secret_ages.days({"SECRET_KEY": {"since": 0}, "SOURCE_KEY": {"since": 0}, "NEW": {"since": 400 * DAY - 5}}, 400 * DAY)
     assert secret_ages.lines(ages, 365) == [
         "  secret    NEW  0 days",
-        "  secret    SECRET_KEY  400 days, older than 365: change it (playbooks/rotate.yml)",
+        "  secret    SECRET_KEY  400 days, older than 365: change it (quayside.django.rotate)",
         "  secret    SOURCE_KEY  400 days, older than 365: change it (docs/secrets.md)",
     ]
     assert secret_ages.lines({"A": 1}, 0) == ["  secret    A  1 day"]

@@ -96,3 +96,8 @@ def test_redis_in_a_container_has_a_password_where_there_is_a_place_for_it():
     assert secret_needs.plan([{**one, "raw": "{{ vault_pos }}"}])["make"] == {("vault_pos", "REDIS_PASSWORD"): "REDIS_PASSWORD"}
     named = {"SECRET_KEY": "{{ vault_pos_key }}", "DATABASE_PASSWORD": "{{ vault_pos_database }}"}
     assert secret_needs.plan([{**one, "raw": named}]) == {"make": {}, "ask": [], "stuck": []}
+
+
+@pytest.mark.parametrize(("name", "length", "made"), [("SECRET_KEY", 0, 64), ("X", 0, 32), ("X", 50, 50), ("SECRET_KEY", 20, 20)])
+def test_the_length_of_what_is_made(name, length, made):
+    assert len(secret_needs.make(name, length)) == made

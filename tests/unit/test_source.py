@@ -159,5 +159,5 @@ def test_what_is_no_file_of_the_source_is_refused_by_its_name_at_once(code, path
 
 def test_ids_of_an_account_that_site_has_to_make(monkeypatch):
     monkeypatch.setattr(pwd, "getpwnam", {}.__getitem__)
-    with pytest.raises(PhaseError, match=r"quayside-git does not exist here: run playbooks/site.yml"):
+    with pytest.raises(PhaseError, match=r"quayside-git does not exist here: run quayside.django.site"):
         host.ids(sandbox.GIT_USER)

@@ -375,7 +375,7 @@ def test_a_star_is_asked_for_by_dns(server):
 
     wanted = server.changed_app(by_dns)
     run = server.play("deploy", "-e", f"@{wanted}", "-e", "version=v1", ok=False)
-    assert re.search(rf"(nginx|Traefik) does not serve {re.escape(plain)}: run playbooks/site.yml for this host first", run.out), run.out[-3000:]
+    assert re.search(rf"(nginx|Traefik) does not serve {re.escape(plain)}: run quayside.django.site for this host first", run.out), run.out[-3000:]
     run = server.play("certificates", "-e", f"@{wanted}", "-vvv")
     for name in (plain, f"any.{plain}"):
         serial, of = served(server, name, "lab_acme_dns")

@@ -359,7 +359,7 @@ def test_a_certificate_that_cannot_serve(server, name, begins, ends, code):
     try:
         found = examine(server)["codes"][code]
         assert f"{server.name}.example.com" in found["item"]
-        assert "playbooks/site.yml" in found["fix"]
+        assert "quayside.django.site" in found["fix"]
     finally:
         server.inside("for path in " + " ".join(paths) + "; do cp -a /var/tmp/kept/${path##*/} $path; done")
         server.reload_nginx()

@@ -87,7 +87,7 @@ def test_a_firewall_that_is_off_is_found_and_what_it_kept_closed(web):
     with listening(web, 9090), after(web, "ufw disable", "ufw --force enable"):
         run, said = judged(web, ok=False)
     assert run.rc != 0
-    assert "open: the host's firewall: UFW is off. Next: ansible-playbook playbooks/site.yml" in said
+    assert "open: the host's firewall: UFW is off. Next: ansible-playbook quayside.django.site" in said
     assert "open: ports that nobody declared: they are not filtered" in said
     assert "extra: tcp 9090: it answers, and nobody declared it" in said
     judged(web)

@@ -102,7 +102,7 @@ def test_status_tells_the_ages(server, app, rotated):
         assert f"{name}  0 days" in said
     server.inside(f"sed -i -E 's/\"since\": [0-9]+/\"since\": 1000000000/' {app.root}/secrets.json")
     said = server.play("status").out
-    assert "older than 365: change it (playbooks/rotate.yml)" in " ".join(said.split())
+    assert "older than 365: change it (quayside.django.rotate)" in " ".join(said.split())
     assert server.inside(f"stat -c '%U %a' {app.root}/secrets.json") == "root 600"
 
 

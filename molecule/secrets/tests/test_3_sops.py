@@ -99,7 +99,7 @@ def test_one_that_is_missing_is_made_there(project):
     held = secrets(file)["vault_bookshop"]
     subprocess.run(["sops", "unset", file, '["vault_bookshop"]["SECRET_KEY"]'], check=True)
     run = server.play("deploy", "-e", "version=v1", "-e", "django_app=bookshop", ok=False)
-    assert run.rc and "SECRET_KEY" in run.out and "playbooks/secrets.yml" in run.out
+    assert run.rc and "SECRET_KEY" in run.out and "quayside.django.secrets" in run.out
     server.play("secrets")
     made = secrets(file)["vault_bookshop"]
     assert len(made.pop("SECRET_KEY")) >= 50
