@@ -14,6 +14,7 @@ from ansible import constants as C
 from ansible import context
 from ansible.errors import AnsibleError, AnsibleUndefinedVariable
 from ansible.plugins.action import ActionBase
+from ansible.utils.vars import load_extra_vars
 from ansible_collections.quayside.django.plugins.module_utils import doctor, doctor_inventory, model, preflight, printed
 from ansible_collections.quayside.django.plugins.plugin_utils import braces, spelling
 
@@ -75,7 +76,7 @@ class Inventory(ActionBase):
             return findings
         apps = model.load(declared)
         if one:
-            wrong = preflight.run_findings(self._variable(task_vars, "version", ""), self._variable(task_vars, "release", ""))
+            wrong = preflight.run_findings(*(self._as_given(task_vars, name_) for name_ in ("version", "release")))
             if wrong:
                 return [doctor.of_text("inventory.wrong", "error", text) for text in wrong]
             hosts = [host for host in task_vars["ansible_play_hosts_all"] if host in task_vars["groups"].get("apps", [])]
@@ -88,6 +89,11 @@ class Inventory(ActionBase):
         """Return a variable of this host with everything in it templated."""
         value = task_vars.get(name, default)
         return self._templar.template(value)
+
+    def _as_given(self, task_vars, name):
+        """Return a variable as -e gives it, not rendered: Ansible would run the template that somebody has named a branch after."""
+        given = load_extra_vars(self._loader)
+        return given[name] if name in given else self._variable(task_vars, name, "")
 
     def _inventory(self, task_vars, allow_localhost):
         """Return what is wrong with the hosts of the play."""

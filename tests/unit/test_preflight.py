@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
+from ansible_collections.quayside.django.plugins.action import preflight as action_preflight
 from ansible_collections.quayside.django.plugins.module_utils import preflight
 from samples import SECRETS, loaded, written
 
@@ -185,6 +188,16 @@ def test_versions_that_are_more_than_a_name_are_refused(version):
     (found,) = preflight.run_findings(version, "")
     assert found == (f"-e version: {version!r} is no name of a branch, a tag, a commit or a digest: letters, digits and ._/@+- without `..`, at most 200, "
                      "such as v2 or feature/cart")
+
+
+def test_a_version_is_judged_as_it_was_given_and_not_as_ansible_renders_it(monkeypatch):
+    """A branch may be called like a template, which would run on the controller."""
+    asked = action_preflight.ActionModule.__new__(action_preflight.ActionModule)
+    asked._loader, asked._templar = None, SimpleNamespace(template=lambda value: value.replace("{{ x }}", "rendered"))
+    monkeypatch.setattr(action_preflight, "load_extra_vars", lambda _loader: {"version": "{{ x }}"})
+    variables = {"version": "{{ x }}", "release": "{{ x }}"}
+    assert asked._as_given(variables, "version") == "{{ x }}"
+    assert asked._as_given(variables, "release") == "rendered"
 
 
 @pytest.mark.parametrize("release", ["../x", "20261121072900", "20261121072900-0123abc/..", "20261121072900-0123abc\n"])
