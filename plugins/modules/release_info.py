@@ -41,7 +41,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 live:
-  description: The live release with C(id), C(version), C(sha) and C(since) (UTC); empty before the first deploy.
+  description: The live release with C(id), C(version), C(sha), C(since) (UTC) and C(how), what it is a copy of; empty before the first deploy.
   type: dict
   returned: success
 healthy:
