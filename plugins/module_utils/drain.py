@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from ansible_collections.quayside.django.plugins.module_utils import shell_line
 
-# They answer what they have taken before they end, within the time that their flags give: documentation of each, and molecule/servers.
+# They answer what they have taken before they end, within the time that their flags give: documentation of each; gunicorn and daphne, which does not,
+# were tried (molecule/layouts).
 GRACEFUL = {"gunicorn", "uvicorn", "hypercorn", "granian"}
 PAUSE = 0.1  # seconds between two looks: a look costs some 5 ms of CPU
 QUIET = 2    # looks in a row that have to find nothing: a connection that the edge is about to make
