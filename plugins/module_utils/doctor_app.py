@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 
-from ansible_collections.quayside.django.plugins.module_utils import migrations, units
+from ansible_collections.quayside.django.plugins.module_utils import migrations, shell_line, units
 from ansible_collections.quayside.django.plugins.module_utils.doctor import finding
 from ansible_collections.quayside.django.plugins.module_utils.doctor_inventory import TRUE, missing_hosts, near, trusts, wanted_origins
 
@@ -104,7 +104,7 @@ def candidates(app: dict) -> list[str]:
 
 def runs_no_python(app: dict, process: dict) -> bool:
     """Return True for a process of another runtime, or of another image than that of the app."""
-    words = process["command"].split()
+    words = shell_line.words(process["command"])
     other = bool(app.get("images")) and process.get("image") != app["images"][0]["name"]
     return other or bool(words and words[0].rsplit("/", 1)[-1] in units.COMPILES)
 

@@ -181,10 +181,6 @@ class Runtime:
                 return
             time.sleep(0.05)
 
-    def damage(self, release: str) -> list[str]:
-        """Return what a kept release lacks, which its next start would need; empty for a whole one."""
-        return [] if contained.is_folder(self.shelf.path(release)) else [f"{self.shelf.path(release)} is gone"]
-
     def background(self, verb: str, release: str, steps: list[str], wait: bool = False, network: str = "") -> None:
         """Run shell lines that go on without whoever asked for them; their journal is that of a unit. ``wait`` waits for them all the same.
 

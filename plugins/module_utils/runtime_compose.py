@@ -8,6 +8,7 @@ import subprocess
 
 from ansible_collections.quayside.django.plugins.module_utils import (
     compose_project,
+    contained,
     container_units,
     docker_engine,
     docker_network,
@@ -352,6 +353,11 @@ class Compose(Runtime):
         """Return True when all containers of a release run."""
         running = self.running().get(release, {})
         return all(running.get(name) == "active" for name in self.shelf.units(release))
+
+    def damage(self, release: str) -> list[str]:
+        """Return what a kept release lacks, which its next start would need; empty for a whole one."""
+        project = self.shelf.path(release, "compose.yaml")
+        return [] if contained.is_file(project) else [f"{project} is gone"]
 
     def enliven(self) -> None:
         """Let systemd know that the app runs: its unit starts what ``live`` names, now and at boot."""

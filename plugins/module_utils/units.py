@@ -119,7 +119,7 @@ def template(app: dict, process: dict, copy: int) -> str:
     root = app["root"]
     release = f"{root}/releases/%i"
     code = "/".join(part for part in (release, "code", app["source"]["subdir"]) if part)
-    notify = process["kind"] == "http" and shell_line.words(process["command"])[0].rsplit("/", 1)[-1] == "gunicorn"
+    notify = processes.server(process) == "gunicorn"
     limits = ([f"MemoryMax={process['memory']}"] if process["memory"] else []) + ([f"CPUQuota={process['cpu']}"] if process["cpu"] else [])
     limits += [f"CPUWeight={SINGLE_WEIGHT}"] if process["single"] else []
     service = [

@@ -37,7 +37,7 @@ cat {tmp_path}/$n
 @pytest.mark.parametrize(("command", "looks", "expected"), [
     ("gunicorn pos.wsgi", [[EMPTY]], 2), ("gunicorn pos.wsgi", [[]], 2), ("gunicorn pos.wsgi", [[OTHER, EMPTY]], 2),
     ("gunicorn pos.wsgi", [[QUEUED], [QUEUED], [EMPTY]], 4), ("gunicorn pos.wsgi", [[EMPTY], [QUEUED], [EMPTY]], 4),
-    ("gunicorn pos.wsgi", [[EMPTY, OPEN]], 2), ("uvicorn pos.asgi", [[EMPTY, OPEN]], 2),
+    ("gunicorn pos.wsgi", [[EMPTY, OPEN]], 2), ("cd x && gunicorn pos.wsgi", [[EMPTY, OPEN]], 2), ("uvicorn pos.asgi", [[EMPTY, OPEN], [EMPTY]], 3),
     ("daphne pos.asgi:application", [[EMPTY, OPEN], [EMPTY, OPEN], [EMPTY]], 4), ("daphne pos.asgi:application", [[OTHER.replace("LISTEN", "ESTAB")]], 2),
     ("waitress-serve --unix-socket=$SOCKET pos.wsgi:application", [[EMPTY, OPEN], [EMPTY]], 3),
 ])

@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 from ansible_collections.quayside.django.plugins.module_utils import contained, host, releases
+from ansible_collections.quayside.django.plugins.module_utils.runtime_compose import Compose
 from ansible_collections.quayside.django.plugins.module_utils.runtime_systemd import Systemd
 from samples import loaded
 
@@ -85,3 +86,13 @@ def test_a_command_may_write_what_a_process_may_and_static_files(shop):
     release = shop.shelf.path(OLD)
     assert writable.partition("=")[2].partition("=")[2].split() == [shop.app["shared"], f"{release}/run", f"{release}/static"]
     assert f"--property=BindReadOnlyPaths={release}/code:{shop.app['shared'].rpartition('/')[0]}/code" in argv
+
+
+def test_a_release_in_containers_needs_its_project(tmp_path):
+    app = dict(loaded(runtime="compose"), root=str(tmp_path))
+    runtime = Compose(app, releases.Shelf(app["root"]))
+    project = tmp_path / "releases" / OLD / "compose.yaml"
+    project.parent.mkdir(parents=True)
+    assert runtime.damage(OLD) == [f"{project} is gone"]
+    project.write_text("{}")
+    assert runtime.damage(OLD) == []

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Requests that are under way or wait in a queue while releases come and go are answered."""
 import threading
-import time
 
 import pytest
 
@@ -59,7 +58,7 @@ def test_a_server_without_a_graceful_end_cuts_nothing_off(app):
     site = app("daphne")
     site.deploy(1)
     with Askers(site, 0.5, 60) as askers:
-        time.sleep(3)
+        site.server.until(lambda: len(askers.threads) > 5, 20, "requests that are under way")
         site.deploy(2)
         site.rollback()
     assert len(askers.statuses) > 12
