@@ -8,16 +8,20 @@ import calendar
 import contextlib
 import http.client
 import json
+import os
 import re
 import socket
 import ssl
+import stat
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
+
+from ansible_collections.quayside.django.plugins.module_utils import contained
 
 CLOSED = "the connection was closed without an answer"
 BODY_LIMIT = 1024 * 1024
@@ -131,12 +135,29 @@ class _Connection(http.client.HTTPConnection):
         if self.check.socket:
             self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             self.sock.settimeout(self.timeout)
-            self.sock.connect(self.check.socket)
+            with _socket_itself(self.check.socket) as place:
+                self.sock.connect(place)
             return
         self.sock = socket.create_connection((self.host, self.port), self.timeout)
         if self.url.scheme == "https":
             self.sock = _context(self.check).wrap_socket(self.sock, server_hostname=_name(self.check.host) or self.host)
             self.certificate = self.sock.getpeercert(True) or b""
+
+
+@contextlib.contextmanager
+def _socket_itself(path: str) -> Iterator[str]:
+    """Give a path that leads to the socket at ``path`` whatever is put there meanwhile; raise ContainedError for something else, a link too.
+
+    An app owns the folder of its sockets, and root would ask whatever its link leads to.
+    """
+    place = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        mode = os.fstat(place).st_mode
+        if not stat.S_ISSOCK(mode):
+            raise contained.ContainedError(f"{path} is {contained.kind(mode)} and not the socket of a server", path)
+        yield f"/proc/self/fd/{place}"
+    finally:
+        os.close(place)
 
 
 def _context(check: Check) -> ssl.SSLContext:
@@ -207,6 +228,8 @@ def _why(check: Check, error: Exception) -> str:
     """The words for an endpoint that gave no answer."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the certificate is not trusted: {error.verify_message}"
+    if isinstance(error, contained.ContainedError):
+        return str(error.strerror)
     if isinstance(error, FileNotFoundError) and check.socket:
         return "the socket is not there yet"
     if isinstance(error, ConnectionRefusedError):
