@@ -8,14 +8,12 @@ import calendar
 import contextlib
 import http.client
 import json
-import os
 import re
 import socket
 import ssl
-import stat
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -135,29 +133,13 @@ class _Connection(http.client.HTTPConnection):
         if self.check.socket:
             self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             self.sock.settimeout(self.timeout)
-            with _socket_itself(self.check.socket) as place:
+            with contained.socket_at(self.check.socket) as place:
                 self.sock.connect(place)
             return
         self.sock = socket.create_connection((self.host, self.port), self.timeout)
         if self.url.scheme == "https":
             self.sock = _context(self.check).wrap_socket(self.sock, server_hostname=_name(self.check.host) or self.host)
             self.certificate = self.sock.getpeercert(True) or b""
-
-
-@contextlib.contextmanager
-def _socket_itself(path: str) -> Iterator[str]:
-    """Give a path that leads to the socket at ``path`` whatever is put there meanwhile; raise ContainedError for something else, a link too.
-
-    An app owns the folder of its sockets, and root would ask whatever its link leads to.
-    """
-    place = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        mode = os.fstat(place).st_mode
-        if not stat.S_ISSOCK(mode):
-            raise contained.ContainedError(f"{path} is {contained.kind(mode)} and not the socket of a server", path)
-        yield f"/proc/self/fd/{place}"
-    finally:
-        os.close(place)
 
 
 def _context(check: Check) -> ssl.SSLContext:

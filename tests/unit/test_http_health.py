@@ -250,6 +250,7 @@ def test_a_socket_that_is_swapped_while_it_is_asked_leads_nowhere_else(serve, fo
 
     monkeypatch.setattr(os, "fstat", swap)
     assert ask(Check(socket=f"{folder}/web.sock")).status == 200
+    assert os.path.islink(f"{folder}/web.sock"), "the swap was carried out"
     assert (len(own.seen), neighbour.seen) == (1, [])
 
 
