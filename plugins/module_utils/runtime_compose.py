@@ -167,7 +167,7 @@ class Compose(Runtime):
         uid, gid = host.ids(self.app["user"])
         env = env_file.parse(host.text(self.shelf.path(release, "env")))
         published = edges.EDGES[self.app["edge"]].published
-        facts = compose_project.facts_of(self.app, release, record, env, self.variables(), f"{uid}:{gid}", sizes, published)
+        facts = compose_project.facts_of(self.app, release, record, env, self.variables(), f"{uid}:{gid}", sizes, published, self.image_env(record))
         project = compose_project.project(self.app, release, facts)
         if name:
             project["name"] = name
@@ -179,6 +179,14 @@ class Compose(Runtime):
             raise host.PhaseError("docker compose is not installed on this host: run quayside.django.site for it first")
         if done.returncode:
             raise host.PhaseError("docker compose refuses the project", done.stderr, f"docker compose -f {path} config --quiet")
+
+    def image_env(self, record: dict) -> dict:
+        """Return image -> the names of the variables that it sets."""
+        found = {}
+        for name, image in record["images"].items():
+            config = self.engine.get(f"/images/{image['ref']}/json").get("Config") or {}
+            found[name] = [line.partition("=")[0] for line in config.get("Env") or []]
+        return found
 
     def copy(self, target: str, release: str, record: dict) -> dict:
         """Write the project of a kept release under the new id: the same images, the secrets of today. Return what the record has to hold."""
