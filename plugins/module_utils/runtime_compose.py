@@ -168,6 +168,8 @@ class Compose(Runtime):
         env = env_file.parse(host.text(self.shelf.path(release, "env")))
         published = edges.EDGES[self.app["edge"]].published
         facts = compose_project.facts_of(self.app, release, record, env, self.variables(), f"{uid}:{gid}", sizes, published)
+        image = self.images.inspect(record["images"][self.app["images"][0]["name"]]["ref"])
+        facts["search"] = compose_project.search_path(self.app, env, image.get("Config") or {})
         project = compose_project.project(self.app, release, facts)
         if name:
             project["name"] = name

@@ -349,7 +349,7 @@ class Systemd(Runtime):
 
     def in_venv(self, release: str, venv: str, command: list[str], name: str, timeout: int) -> list[str]:
         """Return the argv of a one-off: its HOME is an empty folder in memory, and it may write what a process may, and static files until they are sealed."""
-        env = {"PATH": f"{venv}/bin:/usr/local/bin:/usr/bin:/bin", "PYTHONPATH": processes.code_folder(self.app, release), "RELEASE": release, "HOME": "/tmp"}
+        env = {"PATH": f"{venv}/bin:/usr/local/bin:/usr/bin:/bin", "PYTHONPATH": processes.python_path(self.app, release), "RELEASE": release, "HOME": "/tmp"}
         writable = [self.shelf.path(release, name) for name in ("run", "static")]
         properties = [local_packages.bound(self.app, self.shelf.path(release, "code")), *units.sandbox(self.app, writable)]
         return host.one_off_argv(self.app, properties, command, units.helper(self.app, name, release), timeout,
