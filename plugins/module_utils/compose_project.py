@@ -243,12 +243,13 @@ def megabytes(text: str) -> int:
     return int(float(found[1]) * {"": 1 / 2**20, "K": 1 / 1024, "M": 1, "G": 1024, "T": 2**20}[found[2]]) if found else 0
 
 
-def facts_of(app: dict, release: str, record: dict, env: dict, secrets: dict, user: str, sizes: dict, published: bool) -> dict:
-    """Return what ``project`` wants to know; ``sizes``: process -> {workers, memory}."""
+def facts_of(app: dict, release: str, record: dict, env: dict, secrets: dict, user: str, sizes: dict, published: bool, config: dict | None = None) -> dict:
+    """Return what ``project`` wants to know; ``sizes``: process -> {workers, memory}; ``config`` is that of the app's own image."""
     return {"user": user, "images": {name: image["ref"] for name, image in record["images"].items()},
             "ports": record.get("ports", {}) if published else {}, "env": {key: env_file.text(value) for key, value in env.items()},
             "secrets": {key: env_file.text(value) for key, value in secrets.items()},
-            "workers": {name: size["workers"] for name, size in sizes.items()}, "memory": {name: size["memory"] for name, size in sizes.items()}}
+            "workers": {name: size["workers"] for name, size in sizes.items()}, "memory": {name: size["memory"] for name, size in sizes.items()},
+            "search": search_path(app, env, config or {})}
 
 
 def search_path(app: dict, env: dict, config: dict) -> dict:

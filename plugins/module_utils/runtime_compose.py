@@ -167,9 +167,8 @@ class Compose(Runtime):
         uid, gid = host.ids(self.app["user"])
         env = env_file.parse(host.text(self.shelf.path(release, "env")))
         published = edges.EDGES[self.app["edge"]].published
-        facts = compose_project.facts_of(self.app, release, record, env, self.variables(), f"{uid}:{gid}", sizes, published)
-        image = self.images.inspect(record["images"][self.app["images"][0]["name"]]["ref"])
-        facts["search"] = compose_project.search_path(self.app, env, image.get("Config") or {})
+        config = self.images.inspect(record["images"][self.app["images"][0]["name"]]["ref"]).get("Config")
+        facts = compose_project.facts_of(self.app, release, record, env, self.variables(), f"{uid}:{gid}", sizes, published, config)
         project = compose_project.project(self.app, release, facts)
         if name:
             project["name"] = name
