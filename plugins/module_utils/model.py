@@ -354,8 +354,8 @@ CONTAINER_EDGES = ("nginx_container", "traefik")
 NAMES = ("version", "tag")  # of commits, branches and images: one of digits alone loses its zeroes without quotes
 ALIAS = re.compile(r"^\$(?:\{([A-Za-z_][A-Za-z0-9_]*)\}|([A-Za-z_][A-Za-z0-9_]*))\Z")
 # Fields of before, and what to do without them.
-GONE = {"container.user": "there is no such field any more: containers run as the app's own Unix user, by number, who owns what they write. Leave it out; where the "
-                          "image lets only a user of its own read its code, add `RUN chmod -R a+rX FOLDER` to the Dockerfile"}
+GONE = {"container.user": "there is no such field any more: containers run as the app's own Unix user, by number, who owns what they write. Leave it out; "
+                          "where the image lets only a user of its own read its code, add `RUN chmod -R a+rX FOLDER` to the Dockerfile"}
 WITHOUT_HTTP3 = ("bookworm", "jammy", "noble")  # nginx before 1.25
 HSTS = "Strict-Transport-Security"
 
