@@ -6,6 +6,7 @@ What it holds is what runs: ``docker compose ps``, ``logs`` and ``exec`` work in
 from __future__ import annotations
 
 import json
+import posixpath
 import re
 import shlex
 
@@ -163,8 +164,8 @@ def service(app: dict, process: dict, release: str, facts: dict, copy: int) -> d
         made["cpu_shares"] = SINGLE_SHARES
     if name in facts["ports"]:
         made["ports"] = [f"127.0.0.1:{facts['ports'][name]}:{process['port']}"]
-    if process["serves"]:
-        made["healthcheck"] = healthcheck(app, process, release)
+    # An image's own HEALTHCHECK asks its server, and would call each worker of the same image unhealthy.
+    made["healthcheck"] = healthcheck(app, process, release) if process["serves"] else {"disable": True}
     return made
 
 
@@ -200,6 +201,7 @@ def one_off(app: dict, release: str, facts: dict) -> dict:
     made["labels"] = {"quayside.app": app["name"], "quayside.process": "manage"}
     made["restart"] = "no"
     made["logging"] = {"driver": "none"}
+    made["healthcheck"] = {"disable": True}
     made["command"] = ["python", app["manage"], "help"]
     return made
 
@@ -221,11 +223,32 @@ def common(app: dict, release: str, facts: dict, image: str, writable_static: bo
     if data and app["cache"]["engine"] == "redis":
         volumes.append(bind(f"/run/redis-{app['name']}", f"/run/redis-{app['name']}"))
     return {
-        "image": facts["images"][image], "pull_policy": "never", "user": app["container"]["user"] or facts["user"],
+        "image": facts["images"][image], "pull_policy": "never", "user": facts["user"],
         "read_only": app["container"]["read_only"], "tmpfs": ["/tmp:mode=1777", *(f"{path}:mode=1777" for path in app["container"]["writable"])],
         "cap_drop": ["ALL"], "security_opt": ["no-new-privileges:true"], "pids_limit": 1024,
         "volumes": volumes + app["container"]["volumes"],
     }
+
+
+def volume_findings(app: dict, images: dict) -> tuple[list[str], list[str]]:
+    """Return what is wrong with the volumes that images declare, and what is to be told of them. ``images``: reference -> the paths of its VOLUME lines.
+
+    Docker gives each container an empty volume for such a path, unless something of ours is mounted at the very same one.
+    """
+    places = {app["static"]["root"]: "static.root", app["media"]["root"]: "media.root",
+              **{folder["path"]: f"folders[{folder['name']}].path" for folder in app["folders"]},
+              **{line.split(":")[1]: "container.volumes" for line in app["container"]["volumes"]}}
+    wrong, told = [], []
+    for reference, declared in images.items():
+        for path in sorted(posixpath.normpath(path) for path in declared):
+            above = [place for place in places if place and path.startswith(place + "/")]
+            if above:
+                wrong.append(f"the image {reference} declares VOLUME {path}, inside {above[0]} ({places[above[0]]}): an empty volume of each container would "
+                             f"hide that part of it, and what is written there would be gone with the next deploy. Take {path} out of VOLUME in the Dockerfile")
+            elif path not in places and path not in ("/tmp", *app["container"]["writable"]):
+                told.append(f"warning: the image {reference} declares VOLUME {path}: what is written there is gone with the next deploy. Where it has to stay, "
+                            f"name it in the app model: folders: [{{name: {posixpath.basename(path)}, path: {path}}}]")
+    return wrong, told
 
 
 def secret_files(app: dict, release: str, names: list[str]) -> list[dict]:

@@ -436,10 +436,9 @@ class Deploy:
         if self.shelf.record(release).get("sealed"):
             return
         uid, gid = host.ids(self.app["user"])
-        owners = {uid, *(int(word) for word in self.app["container"]["user"].split(":")[:1] if word)}
         for name, group, public in (("code", gid, False), ("static", self.app["edge_group"], True), ("frontends", self.app["edge_group"], True)):
             if contained.is_folder(self.shelf.path(release, name)):
-                contained.seal(self.shelf.path(release, name), owners, group, public)
+                contained.seal(self.shelf.path(release, name), {uid}, group, public)
 
     def start(self) -> None:
         """Start the servers of the new instance beside the live one."""

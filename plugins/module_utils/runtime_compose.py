@@ -128,6 +128,7 @@ class Compose(Runtime):
     def build(self, release: str, record: dict) -> tuple[dict, list[str]]:
         """Bring the images here and write the project; return what the record has to hold, and notes."""
         notes = self.images.provide(record["images"], self.shelf.path(release, "code"), record["sha"], record["version"])
+        notes += self.judge_volumes(record)
         for frontend in self.app["frontends"]:
             target, ref = self.shelf.path(release, "frontends", frontend["name"]), record["images"][frontend["image"]]["ref"]
             request = {"do": "unpack", "what": f"frontends[{frontend['name']}] of the image {ref}", "target": target, "strip": True}
@@ -150,13 +151,17 @@ class Compose(Runtime):
                 lines.append(f"build: {record['images'][image['name']]['ref']} would be {verb}")
         if lines:
             return {}, [*lines, "migrate: plan unknown until the image is here"]
+        lines = self.judge_volumes(record)
         self.write_project(release, dict(record, ports={}), name=f"{self.app['name']}-check")
-        return {"ports": {}}, ["build: all images are here"]
+        return {"ports": {}}, ["build: all images are here", *lines]
 
-    def reader(self) -> tuple[int, int]:
-        """Return owner and group of a file that only the app's containers read: they may run as a user of their own."""
-        user, _colon, group = self.app["container"]["user"].partition(":")
-        return (int(user), int(group or 0)) if user else super().reader()
+    def judge_volumes(self, record: dict) -> list[str]:
+        """Refuse images whose volumes would hide folders of the app; return what is to be told of their other volumes."""
+        declared = {one["ref"]: list((self.images.inspect(one["ref"]).get("Config") or {}).get("Volumes") or []) for one in record["images"].values()}
+        wrong, told = compose_project.volume_findings(self.app, declared)
+        if wrong:
+            raise host.PhaseError("\n".join(wrong))
+        return told
 
     def write_project(self, release: str, record: dict, name: str = "", copied: str = "") -> None:
         """Write the compose project of a release, the programs that we mount, and its manage command; let compose judge it."""
@@ -337,7 +342,7 @@ class Compose(Runtime):
         jobs += [(others, 0, [])] * bool(others)
         for mine, pid, before in jobs:
             steps = [*[OLD_EDGE] * everything, *before, f"docker stop {' '.join(mine)} >/dev/null",
-                     *[f"docker rm {' '.join(mine)} >/dev/null"] * everything]
+                     *[f"docker rm --volumes {' '.join(mine)} >/dev/null"] * everything]
             self.background("stop", release, steps, wait=wait, network=f"/proc/{pid}/ns/net" if pid else "")
 
     def restart_singles(self, release: str) -> None:
@@ -420,7 +425,7 @@ class Compose(Runtime):
         for one in listed:
             if one["Labels"]["quayside.release"] not in busy:
                 with contextlib.suppress(EngineError):
-                    self.engine.delete(f"/containers/{one['Id']}")
+                    self.engine.delete(f"/containers/{one['Id']}", v=True)
 
     def memory(self) -> int:
         """Return the bytes of memory that the app's containers take together."""

@@ -89,10 +89,6 @@ def test_the_health_check_has_the_declared_figures_and_knows_host_and_scheme():
     assert [check[key] for key in ("interval", "timeout", "retries", "start_period")] == ["30s", "10s", 3, "5s"]
 
 
-def test_a_process_that_takes_no_requests_has_no_health_check():
-    assert "healthcheck" not in project()["services"]["worker"]
-
-
 @pytest.mark.parametrize(("process", "command"), [
     ({"command": "gunicorn pos.wsgi -w 4"}, ["gunicorn", "pos.wsgi", "-w", "4", "--bind", "0.0.0.0:8000"]),
     ({"command": "uvicorn pos.asgi", "port": 9000}, ["uvicorn", "pos.asgi", "--host", "0.0.0.0", "--port", "9000"]),
@@ -247,3 +243,31 @@ def test_the_keeper_waits_for_a_run_that_lives_and_for_no_other(tmp_path, lease,
         if held:
             fcntl.flock(file, fcntl.LOCK_EX)
         assert (subprocess.run(["/bin/sh", "-c", line], check=False, stderr=subprocess.DEVNULL).returncode == 0) is idle
+
+
+@pytest.mark.parametrize(("name", "disabled"), [("web", False), ("worker", True), ("beat", True), ("manage", True)])
+def test_only_what_takes_requests_has_a_health_check_also_where_the_image_brings_one(name, disabled):
+    """Docker would run the image's own HEALTHCHECK in workers, and call them unhealthy for ever."""
+    check = project()["services"][name]["healthcheck"]
+    assert check == {"disable": True} if disabled else check["test"][0] == "CMD"
+
+
+@pytest.mark.parametrize(("declared", "wrong", "told"), [
+    (["/app/media"], "", ""),
+    (["/app/media/"], "", ""),
+    (["/app/media/thumbs"], "declares VOLUME /app/media/thumbs, inside /app/media (media.root)", ""),
+    (["/app/static/x"], "inside /app/static (static.root)", ""),
+    (["/app/data/a/b"], "inside /app/data (folders[data].path)", ""),
+    (["/in/today"], "inside /in (container.volumes)", ""),
+    (["/app"], "", "declares VOLUME /app:"),
+    (["/app/mediathek"], "", "folders: [{name: mediathek, path: /app/mediathek}]"),
+    (["/tmp", "/app/cache"], "", ""),
+    ([], "", ""),
+])
+def test_a_volume_of_an_image_that_would_hide_a_folder_is_refused(declared, wrong, told):
+    app = loaded(runtime="compose", media={"root": "/app/media"}, static={"root": "/app/static"}, folders=[{"name": "data", "path": "/app/data"}],
+                 container={"volumes": ["/srv/in:/in:ro"], "writable": ["/app/cache"]})
+    refused, notes = compose_project.volume_findings(app, {"pos:1": declared})
+    assert (bool(refused), bool(notes)) == (bool(wrong), bool(told))
+    assert wrong in "".join(refused)
+    assert told in "".join(notes)
