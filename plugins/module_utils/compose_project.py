@@ -79,6 +79,11 @@ def containers(app: dict, release: str, wanted: list[dict]) -> list[str]:
     return [f"{project_name(app, release)}-{key}-1" for process in wanted for key in keys(process)]
 
 
+def one_off_name(app: dict, release: str, name: str) -> str:
+    """Return the name of the container of a one-off. No process of a release has it: the names of those end in ``-1``."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", f"{project_name(app, release)}-run-{name}")
+
+
 def command(app: dict, process: dict, release: str, workers: int, copy: int) -> list[str]:
     """Return the command of a container, empty for that of the image. A single process holds a lock for as long as it lives."""
     if not process["command"]:
