@@ -232,7 +232,7 @@ class Images:
         except EngineError as error:
             raise host.PhaseError(f"the image {reference} has no folder {path}: set folder in frontends", error.message) from error
         finally:
-            self.engine.delete(f"/containers/{made}", force=True)
+            self.engine.delete(f"/containers/{made}", force=True, v=True)
 
 
 def readable(log: str) -> str:

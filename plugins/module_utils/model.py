@@ -330,8 +330,6 @@ SPEC = {
     "allow": sub(ALLOW, "Paths for some addresses only.", True, []),
     "limits": sub(LIMIT, "How many requests an address may send.", True, []),
     "container": sub({
-        "user": {"type": "str", "default": "", "description": [
-            "User that its containers run as, as C(uid:gid). Default: the app's own Unix user, who owns what they write. Never root."]},
         "read_only": {"type": "bool", "default": True, "description": "The image's files cannot be changed; /tmp and /dev/shm can."},
         "writable": {"type": "list", "elements": "str", "default": [], "description": [
             "Folders in the container that it may write to besides; kept in memory, empty at each start (C(/app/.next/cache))."]},
@@ -365,6 +363,9 @@ PASSWORD_IN_URL = re.compile(r"://[^/@\s]*:[^/@\s]+@")
 CONTAINER_EDGES = ("nginx_container", "traefik")
 NAMES = ("version", "tag")  # of commits, branches and images: one of digits alone loses its zeroes without quotes
 ALIAS = re.compile(r"^\$(?:\{([A-Za-z_][A-Za-z0-9_]*)\}|([A-Za-z_][A-Za-z0-9_]*))\Z")
+# Fields of before, and what to do without them.
+GONE = {"container.user": "there is no such field any more: containers run as the app's own Unix user, by number, who owns what they write. Leave it out; "
+                          "where the image lets only a user of its own read its code, add `RUN chmod -R a+rX FOLDER` to the Dockerfile"}
 WITHOUT_HTTP3 = ("bookworm", "jammy", "noble")  # nginx before 1.25
 HSTS = "Strict-Transport-Security"
 
@@ -440,7 +441,9 @@ def unreadable(app: dict) -> list[str]:
 def unknown_keys(value: dict, spec: dict, prefix: str):
     """Yield a text for each key that ``spec`` does not know, with the nearest that it knows."""
     for key, item in value.items():
-        if key not in spec:
+        if f"{prefix}{key}" in GONE:
+            yield f"{prefix}{key}: {GONE[f'{prefix}{key}']}"
+        elif key not in spec:
             near = difflib.get_close_matches(str(key), spec, 1)
             hint = f"did you mean {prefix}{near[0]}?" if near else f"known are {', '.join(sorted(spec))}"
             yield f"{prefix}{key} is no field of the model: {hint} (docs/app-model.md)"
