@@ -19,8 +19,8 @@ def findings(app: dict) -> list[dict]:
 def scripts(app: dict) -> list[dict]:
     """Return a finding for each start script, of which nobody has said what it starts."""
     return [finding("process.kind", "warning", f"app {app['name']}: processes[{process['name']}]",
-                    f"{'`' + process['command'] + '`' if process['command'] else 'the command of its image'} does not say what it starts: a celery worker behind "
-                    "it would take tasks while it is told to end, and a beat would run twice while a deploy hands over",
+                    f"{'`' + process['command'] + '`' if process['command'] else 'the command of its image'} does not say what it starts: a celery worker "
+                    "behind it would take tasks while it is told to end, and a beat would run twice while a deploy hands over",
                     "say it by kind: celery-worker, celery-beat, server or other", app["name"])
             for process in app["processes"] if process["kind"] == "other" and process["unnamed"] and processes.is_wrapper(process["command"])]
 

@@ -28,7 +28,8 @@ def full(command, **fields):
 
 @pytest.mark.parametrize(("command", "kind"), [
     ("gunicorn pos.wsgi", "server"), ("/opt/x/bin/gunicorn pos.wsgi", "server"), ("uvicorn pos.asgi", "server"), ("hypercorn pos.asgi", "server"),
-    ("daphne pos.asgi:application", "server"), ("granian pos.wsgi", "server"), ("celery -A pos worker", "celery-worker"), ("celery -A pos worker -Q a,b", "celery-worker"),
+    ("daphne pos.asgi:application", "server"), ("granian pos.wsgi", "server"),
+    ("celery -A pos worker", "celery-worker"), ("celery -A pos worker -Q a,b", "celery-worker"),
     ("celery --app=pos beat", "celery-beat"), ("celery -A pos flower", "other"), ("python manage.py listen", "other"), ("node server.js", "other"),
     ("FOO=1 gunicorn x", "other"), ("", "other"), ("gunicorn-like x", "other"),
 ])
