@@ -79,6 +79,11 @@ def containers(app: dict, release: str, wanted: list[dict]) -> list[str]:
     return [f"{project_name(app, release)}-{key}-1" for process in wanted for key in keys(process)]
 
 
+def one_off_name(app: dict, release: str, name: str) -> str:
+    """Return the name of the container of a one-off. No process of a release has it: the names of those end in ``-1``."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", f"{project_name(app, release)}-run-{name}")
+
+
 def command(app: dict, process: dict, release: str, workers: int, copy: int) -> list[str]:
     """Return the command of a container, empty for that of the image. A single process holds a lock for as long as it lives."""
     if not process["command"]:
@@ -104,7 +109,8 @@ def project(app: dict, release: str, facts: dict) -> dict:
     """Return the compose project of a release, as ``render`` writes it.
 
     ``facts``: user (uid:gid), images (name -> reference), ports (process -> port of localhost; empty when the edge is a container), env and
-    secrets (name -> text), workers (process -> number for ``auto``), memory (process -> MiB or 0).
+    secrets (name -> text), workers (process -> number for ``auto``), memory (process -> MiB or 0), search
+    (what ``search_path`` returns).
     """
     services = {}
     before: list[str] = []
@@ -140,6 +146,7 @@ def service(app: dict, process: dict, release: str, facts: dict, copy: int) -> d
     unread = [secret for secret in app.get("secret_files", []) if not own and secret not in process["secrets"]]
     made["volumes"] = made["volumes"] + secret_files(app, release, [secret for secret in app.get("secret_files", []) if secret not in unread])
     env = {key: value for key, value in facts["env"].items() if key.removesuffix("_FILE") not in unread}
+    env.update(facts["search"] if own else {})
     made["environment"] = {**env, **secrets, "HOME": "/tmp", **variables(app, process, release, copy),
                            "WEB_CONCURRENCY": str(facts["workers"].get(name, 1)),
                            **{key: env_file.text(value) for key, value in process["env"].items()}}
@@ -191,7 +198,7 @@ def one_off(app: dict, release: str, facts: dict) -> dict:
     made = common(app, release, facts, app["images"][0]["name"], writable_static=True)
     made["volumes"] = made["volumes"] + secret_files(app, release, app.get("secret_files", []))
     made["profiles"] = ["manage"]
-    made["environment"] = {**facts["env"], **facts["secrets"], "HOME": "/tmp", "PROCESS": "manage", "COPY": "1"}
+    made["environment"] = {**facts["env"], **facts["search"], **facts["secrets"], "HOME": "/tmp", "PROCESS": "manage", "COPY": "1"}
     made["networks"] = {"default": {}}
     made["labels"] = {"quayside.app": app["name"], "quayside.process": "manage"}
     made["restart"] = "no"
@@ -263,12 +270,23 @@ def megabytes(text: str) -> int:
     return int(float(found[1]) * {"": 1 / 2**20, "K": 1 / 1024, "M": 1, "G": 1024, "T": 2**20}[found[2]]) if found else 0
 
 
-def facts_of(app: dict, release: str, record: dict, env: dict, secrets: dict, user: str, sizes: dict, published: bool) -> dict:
-    """Return what ``project`` wants to know; ``sizes``: process -> {workers, memory}."""
+def facts_of(app: dict, release: str, record: dict, env: dict, secrets: dict, user: str, sizes: dict, published: bool, config: dict | None = None) -> dict:
+    """Return what ``project`` wants to know; ``sizes``: process -> {workers, memory}; ``config`` is that of the app's own image."""
     return {"user": user, "images": {name: image["ref"] for name, image in record["images"].items()},
             "ports": record.get("ports", {}) if published else {}, "env": {key: env_file.text(value) for key, value in env.items()},
             "secrets": {key: env_file.text(value) for key, value in secrets.items()},
-            "workers": {name: size["workers"] for name, size in sizes.items()}, "memory": {name: size["memory"] for name, size in sizes.items()}}
+            "workers": {name: size["workers"] for name, size in sizes.items()}, "memory": {name: size["memory"] for name, size in sizes.items()},
+            "search": search_path(app, env, config or {})}
+
+
+def search_path(app: dict, env: dict, config: dict) -> dict:
+    """Return the variable by which Python finds the folder of manage.py, where that is not the working folder of the image; ``config`` is the image's."""
+    folder = posixpath.dirname(app["manage"])
+    if not folder:
+        return {}
+    before = env.get("PYTHONPATH") or next((line.partition("=")[2] for line in config.get("Env") or [] if line.startswith("PYTHONPATH=")), "")
+    place = posixpath.normpath(posixpath.join(config.get("WorkingDir") or "/", folder))
+    return {"PYTHONPATH": ":".join(part for part in (place, before) if part)}
 
 
 def render(value: dict, header: str = "") -> str:

@@ -2,6 +2,7 @@
 """What a process of an app runs: the flags that well-known servers need and were not given, and its exec script."""
 from __future__ import annotations
 
+import posixpath
 import shlex
 
 from ansible_collections.quayside.django.plugins.module_utils import env_file, shell_line
@@ -177,7 +178,7 @@ def script(app: dict, process: dict, release: str, venv: str, workers: int) -> s
     """
     root, name = app["root"], process["name"]
     folder = f"{root}/releases/{release}"
-    exports = {"PATH": f"{venv}/bin:/usr/local/bin:/usr/bin:/bin", "PYTHONPATH": ":".join([code_folder(app, release)]),
+    exports = {"PATH": f"{venv}/bin:/usr/local/bin:/usr/bin:/bin", "PYTHONPATH": python_path(app, release),
                "RELEASE": release, "PROCESS": name, "SOCKET": f"{folder}/run/{name}.sock"}
     # gunicorn puts its control socket into its HOME, and two instances must not share one.
     exports["HOME"] = f"{folder}/run" if process["serves"] else app["state"]
@@ -216,6 +217,13 @@ def manage_script(argv: list[str], env: dict, hint: str) -> str:
 def code_folder(app: dict, release: str) -> str:
     """Return the folder of a release in which its processes start: its code, or the sub-folder that is the app's root."""
     return "/".join(part for part in (app["root"], "releases", release, "code", app["source"]["subdir"]) if part)
+
+
+def python_path(app: dict, release: str) -> str:
+    """Return PYTHONPATH of what runs of a release: the folder of manage.py, as when manage.py itself starts, the app's root, and what the app's env adds."""
+    code = code_folder(app, release)
+    return ":".join(dict.fromkeys([posixpath.normpath(f"{code}/{posixpath.dirname(app['manage'])}"), code,
+                                   *env_file.text(app["env"].get("PYTHONPATH")).split(":")])).rstrip(":")
 
 
 def copies(process: dict) -> list[int]:

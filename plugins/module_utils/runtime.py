@@ -4,7 +4,7 @@
 A runtime runs instances of an app. ``Systemd`` and ``Compose`` have the same verbs:
 
 on disk    install, outdated, forget, check, fetch, build, copy, settle_secrets, restore_secrets
-commands   one_off, manage, by_hand
+commands   one_off, end_one_off, manage, by_hand
 instances  start, members, place, dead, log, stop, replace, running, revive, whole, memory, describe
 """
 from __future__ import annotations
@@ -13,9 +13,11 @@ import contextlib
 import grp
 import json
 import os
+import selectors
 import stat
 import subprocess
 import time
+from collections.abc import Callable
 
 from ansible_collections.quayside.django.plugins.module_utils import (
     celery_control,
@@ -112,7 +114,8 @@ class Runtime:
 
     def manage(self, release: str, name: str, timeout: int) -> ManageProcess:
         """Start a process that runs manage.py commands of a release."""
-        return ManageProcess(self.one_off(release, [*self.python(release), self.helper(release, "django_run.py"), self.app["manage"]], name, timeout))
+        argv = self.one_off(release, [*self.python(release), self.helper(release, "django_run.py"), self.app["manage"]], name, timeout)
+        return ManageProcess(argv, lambda: self.end_one_off(release, name))
 
     def check_of(self, release: str, process: dict, version: str) -> http_health.Check:
         """Return what a healthy answer of a process is, asked at the instance."""
@@ -227,24 +230,47 @@ class Runtime:
 
 
 class ManageProcess:
-    """A running django_run.py."""
+    """A running django_run.py. ``end`` stops what runs it on the host: to end ``argv`` alone may leave that behind."""
 
-    def __init__(self, argv: list[str]):
-        self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=host.LOCALE,
-                                        text=True, errors="replace")
+    def __init__(self, argv: list[str], end: Callable[[], None]):
+        self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=host.LOCALE)
+        self.end, self.received = end, b""
 
-    def ask(self, argv: list[str]) -> tuple[dict, str]:
-        """Run one command; return its answer and what it printed. A process that ended answers with its status."""
-        output = []
+    def ask(self, argv: list[str], seconds: float) -> tuple[dict, str]:
+        """Run one command; return its answer and what it printed.
+
+        A process that ended answers with its status and ``ended``. One that gives no answer within ``seconds`` is ended, and the answer has ``late``.
+        """
+        output, deadline = [], time.monotonic() + seconds
         with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.write(json.dumps(argv) + "\n")
+            self.process.stdin.write((json.dumps(argv) + "\n").encode())
             self.process.stdin.flush()
-        for line in self.process.stdout:
+        while True:
+            line = self.line(deadline)
+            if line is None:
+                self.end()
+                self.process.stdout.read()
+                self.process.wait()
+                return {"status": 124, "ended": True, "late": True}, "".join(output).strip()
             if line.startswith(django_run.MARK):
                 return json.loads(line[len(django_run.MARK):]), "".join(output).strip()
+            if not line:
+                return {"status": self.process.wait() or 1, "ended": True}, "".join(output).strip()
             output.append(line)
-        status = self.process.wait()
-        return {"status": status or 1, "ended": True}, "".join(output).strip()
+
+    def line(self, deadline: float) -> str | None:
+        """Return the next line of what it prints, an empty text at its end, None when none comes before ``deadline`` (time.monotonic)."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.process.stdout, selectors.EVENT_READ)
+            while b"\n" not in self.received:
+                if not selector.select(max(0, deadline - time.monotonic())):
+                    return None
+                chunk = os.read(self.process.stdout.fileno(), 65536)
+                if not chunk:
+                    break
+                self.received += chunk
+        line, newline, self.received = self.received.partition(b"\n")
+        return (line + newline).decode(errors="replace")
 
     def close(self) -> None:
         """Let the process end."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+import time
 
 from ansible_collections.quayside.django.plugins.module_utils import (
     compose_project,
@@ -28,6 +29,10 @@ from ansible_collections.quayside.django.plugins.module_utils.images import Imag
 from ansible_collections.quayside.django.plugins.module_utils.runtime import IN_APP, OLD_EDGE, Runtime, source_of
 
 UNITS = "/etc/systemd/system"
+# Arguments: the name of a container, seconds, and a docker compose run that makes it. When its time is over the client alone would end, and the
+# container would go on with what it does.
+ONE_OFF = ('name=$1; seconds=$2; shift 2; timeout --kill-after=10 "$seconds" "$@"; status=$?; '
+           f'[ $status -lt 124 ] || {{ docker stop --time {host.ONE_OFF_STOP} "$name"; docker rm --force "$name"; }} >/dev/null 2>&1; exit $status')
 STATES = {"running": "active", "restarting": "activating", "created": "inactive", "exited": "inactive", "dead": "failed", "paused": "paused",
           "removing": "deactivating"}
 
@@ -172,7 +177,8 @@ class Compose(Runtime):
         uid, gid = host.ids(self.app["user"])
         env = env_file.parse(host.text(self.shelf.path(release, "env")))
         published = edges.EDGES[self.app["edge"]].published
-        facts = compose_project.facts_of(self.app, release, record, env, self.variables(), f"{uid}:{gid}", sizes, published)
+        config = self.images.inspect(record["images"][self.app["images"][0]["name"]]["ref"]).get("Config")
+        facts = compose_project.facts_of(self.app, release, record, env, self.variables(), f"{uid}:{gid}", sizes, published, config)
         project = compose_project.project(self.app, release, facts)
         if name:
             project["name"] = name
@@ -229,7 +235,16 @@ class Compose(Runtime):
 
     def one_off(self, release: str, command: list[str], name: str, timeout: int) -> list[str]:
         """Return the argv that runs ``command`` in a container of its own from a release's image, env and rights."""
-        return ["timeout", "--kill-after=10", str(timeout), *self.compose(release, "run", "--rm", "--no-deps", "--no-TTY", "manage", *command)]
+        container = compose_project.one_off_name(self.app, release, name)
+        labels = [f"--label=quayside.oneoff={name}", f"--label=quayside.until={time.time() + timeout:.0f}"]
+        run = self.compose(release, "run", "--rm", "--no-deps", "--no-TTY", f"--name={container}", *labels, "manage", *command)
+        return ["/bin/sh", "-c", ONE_OFF, "one-off", container, str(timeout), *run]
+
+    def end_one_off(self, release: str, name: str) -> None:
+        """Stop and remove the container of a one-off, if it is there; its caller sees it end."""
+        container = compose_project.one_off_name(self.app, release, name)
+        host.run(["docker", "stop", "--time", str(host.ONE_OFF_STOP), container], check=False)
+        host.run(["docker", "rm", "--force", container], check=False)
 
     # Instances
 
