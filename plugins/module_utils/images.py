@@ -138,7 +138,7 @@ class Images:
         """Return True when an image is on this host already, the very same."""
         there = self.inspect(one["ref"])
         if "id" in one:
-            # Where containerd keeps the images, an engine's id is that of the manifest; the tag, which only ``load`` gives, holds the id of the configuration.
+            # Where containerd keeps images, the engine's id is that of the manifest; the tag, which only ``load`` gives, holds the id of the configuration.
             return there.get("Id") == one["id"] or (bool(there) and self.in_containerd())
         if "inputs" in one:
             return ((there.get("Config") or {}).get("Labels") or {}).get("quayside.inputs") == one["inputs"]
