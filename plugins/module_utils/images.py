@@ -172,7 +172,8 @@ class Images:
         ids = LOADED.findall(json.dumps(answer))
         there = self.inspect(ids[0]) if ids else {}
         if tuple((there.get("RootFS") or {}).get("Layers") or ()) != found.diff_ids:
-            raise host.PhaseError(f"{image['archive']} was loaded, and its image {one['id'][:19]} is not there", str(answer or ""), "journalctl -u docker -n 30")
+            raise host.PhaseError(f"{image['archive']} was loaded, and its image {one['id'][:19]} is not there", str(answer or ""),
+                                  "journalctl -u docker -n 30")
         self.engine.post(f"/images/{ids[0]}/tag", repo=image["repository"], tag=one["tag"])
         others = image_archive.foreign(found, image["repository"])
         return f"loaded {image['archive']}" + (f", without the names that it brings along: {', '.join(others)}" if others else "")
