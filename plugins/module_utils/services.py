@@ -88,7 +88,7 @@ def common(app: dict, name: str, image: str, memory: int) -> dict:
 def database(app: dict, size: dict) -> dict:
     """Return the service of the database."""
     name, user = app["database"]["name"], app["database"]["user"]
-    made = common(app, "db", app["database"]["image"], size.get("memory", 0))
+    made = common(app, "db", app["database"]["image"], size.get("limit", size.get("memory", 0)))
     made["command"] = ["postgres"]
     for key, value in sorted((size.get("settings") or {}).items()):
         made["command"] += ["-c", f"{key}={value}"]
@@ -111,7 +111,7 @@ def database(app: dict, size: dict) -> dict:
 
 def cache(app: dict, size: dict, conf: str) -> dict:
     """Return the service of the cache."""
-    made = common(app, "redis", app["cache"]["image"], size.get("memory", 0))
+    made = common(app, "redis", app["cache"]["image"], size.get("limit", size.get("memory", 0)))
     made["command"] = ["redis-server", REDIS_CONF]
     made["volumes"] = ["redis:/data", f"{folder(app)}/secrets/redis.conf:{REDIS_CONF}:ro"]
     made["tmpfs"] = ["/tmp:mode=1777"]
