@@ -130,10 +130,10 @@ def cache(app: dict, size: dict, conf: str) -> dict:
 def limits(text: str) -> dict:
     """Return service -> MiB of its memory limit, of the text of a project.
 
-    >>> limits("services:\\n  db:\\n    image: x\\n    mem_limit: 672m\\n  redis:\\n    image: y\\n")
+    >>> limits('services:\\n  db:\\n    image: x\\n    mem_limit: "672m"\\n  redis:\\n    image: y\\n')
     {'db': 672}
     """
-    return {name: int(size) for name, size in re.findall(r"^  (\w+):\n(?:    .*\n)*?    mem_limit: (\d+)m$", text, re.MULTILINE)}
+    return {name: int(size) for name, size in re.findall(r'^  (\w+):\n(?:    .*\n)*?    mem_limit: "?(\d+)m"?$', text, re.MULTILINE)}
 
 
 def with_limits(sizes: dict, wanted: dict) -> dict:

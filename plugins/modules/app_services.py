@@ -83,7 +83,6 @@ from ansible_collections.quayside.django.plugins.module_utils.docker_engine impo
 from ansible_collections.quayside.django.plugins.module_utils.host import PhaseError
 from ansible_collections.quayside.django.plugins.module_utils.printed import AnsibleModule
 
-
 MB = 2 ** 20
 
 
