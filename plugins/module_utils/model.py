@@ -109,6 +109,9 @@ FRONTEND = {
 BUILD = {
     "command": {"type": "str", "required": True, "description": "A shell line: C(npm ci && npm run build)."},
     "folder": {"type": "str", "default": "", "description": "Folder from the app's root in which it runs; C(../frontend) is one beside it in the repository."},
+    "inputs": {"type": "list", "elements": "str", "default": [], "description": [
+        "Folders and files from the app's root that it reads, its own folder among them (C([frontend, templates])). It sees nothing else of the source, "
+        "and runs again only when one of them changes. Default: all of the source."]},
     "env": {"type": "dict", "default": {}, "description": "Variables for it, beside the app's."},
     "secrets": {"type": "list", "elements": "str", "default": [], "description": [
         "Names of the app's secrets that this command gets as variables, such as a token of a registry of packages. It sees no others."]},
@@ -621,6 +624,8 @@ def inspect_source(app: dict) -> list[str]:
         found.append("source: give repo or folder, not both")
     found += [f"build[{number}].secrets: {name} is none of the app's secrets; there are {', '.join(sorted(secret_environment(app)))}"
               for number, command in enumerate(app["build"]) for name in command["secrets"] if name not in secret_environment(app)]
+    found += [f"build[{number}].inputs: the command runs in {command['folder'] or '.'} and would not see it: name that too, or leave inputs out"
+              for number, command in enumerate(app["build"]) if command["inputs"] and not fields.seen(app, command)]
     words = [("options", word) for word in python_env.options(app["python"])[0]] + [("packages", word) for word in app["python"]["packages"]]
     found += [f"python.{field}: a login stands in it, and every user of the host would see it among the arguments: give it by python.env (UV_INDEX, "
               "PIP_EXTRA_INDEX_URL) or in a requirements file" for field, word in words if PASSWORD_IN_URL.search(word)]
