@@ -87,6 +87,7 @@ class Deploy:
             self.app = dict(app, processes=self.record["processes"])
         self.runtime = RUNTIMES[app["runtime"]](self.app, self.shelf, options["secrets"])
         self.runtime.registry_password = options.get("registry_password") or ""
+        self.runtime.source_key = options.get("source_key") or ""
         self.runtime.neighbours = options.get("apps") or []
         self.notes: list[str] = []
         self.seconds: dict = {}

@@ -223,6 +223,9 @@ SPEC = {
             "Branch, tag or commit; with images from a registry their tag. C(-e version=…) on the command line wins. Default: C(main); "
             "C(latest) for images from a registry; for a folder its commit, where it is one of git's without changes."]},
         "subdir": {"type": "str", "default": "", "description": "Folder of the repository that is the app's root."},
+        "build_ssh": {"type": "bool", "default": False, "description": [
+            "Lend the deploy key to what builds, by an ssh-agent, for requirements and packages of npm by C(git+ssh) and C(RUN --mount=type=ssh). Who can push "
+            "a branch that is deployed can use the key then, while the build runs."]},
         "without": {"type": "list", "elements": "str", "default": [], "choices": ["submodules", "lfs"], "description":
             "What of the repository may be missing in a release. A deploy fetches no submodules and no files of Git LFS, and refuses a version that has some."},
     }, "Where the code comes from. A deploy key for C(git@…) is the secret C(SOURCE_KEY)."),
@@ -635,6 +638,8 @@ def inspect_source(app: dict) -> list[str]:
         if app["images"]:
             found.append("images: are for runtime: compose; with systemd the code comes from source")
         return found
+    if source["build_ssh"] and not any(image["from"] == "build" for image in app["images"]):
+        found.append("source.build_ssh: no image of the app is built on the host, so nobody could use the key: leave it out")
     names = [image["name"] for image in app["images"]]
     for name in sorted({name for name in names if names.count(name) > 1}):
         found.append(f"images: two are called {name}")
@@ -885,6 +890,8 @@ def needed_secrets(app: dict) -> dict:
         needed["DATABASE_URL"] = "database.engine is external"
     if app["cache"]["engine"] == "redis" and app["cache"]["port"]:
         needed["REDIS_PASSWORD"] = "cache.port opens a TCP port"
+    if app["source"]["build_ssh"]:
+        needed["SOURCE_KEY"] = "source.build_ssh lends it to builds"
     if app["registry"]["user"]:
         needed["REGISTRY_PASSWORD"] = "registry.user is given"
     return needed

@@ -9,6 +9,7 @@ import time
 from ansible_collections.quayside.django.plugins.module_utils import (
     builds,
     contained,
+    deploy_key,
     env_file,
     fields,
     host,
@@ -227,7 +228,7 @@ class Systemd(Runtime):
             commands = [{"command": wanted[number]["command"], "folder": self.in_code(wanted[number]["folder"]), "env": self.build_env(wanted[number])}
                         for number in build.commands]
             made_from = {"commands": commands, "inputs": {path: builds.digest(code, path) for path in build.inputs}, "programs": programs,
-                         "place": local_packages.place(self.app), "rebuilt": record.get("rebuilt", "")}
+                         "place": local_packages.place(self.app), "ssh": self.app["source"]["build_ssh"], "rebuilt": record.get("rebuilt", "")}
             found[builds.key(made_from)] = build
         return found
 
@@ -287,12 +288,18 @@ class Systemd(Runtime):
                  "PIP_CACHE_DIR": f"{cache}/pip", "YARN_GLOBAL_FOLDER": f"{cache}/yarn-berry", "BUN_INSTALL_CACHE_DIR": f"{cache}/bun"}
         unit = self.build_unit(verb, release, folder, timeout, [*writable, cache, home])
         try:
-            done = sandbox.run(unit, command, {**known, **env})
+            if self.app["source"]["build_ssh"]:
+                seen = f"{sandbox.real_root(self.app)}/agent"
+                with deploy_key.lent(self.app, self.source_key, timeout + 60) as agent:
+                    done = sandbox.run(unit.shown(agent, seen), command, {**known, **deploy_key.variables(seen, cache), **env})
+            else:
+                done = sandbox.run(unit, command, {**known, **env})
         finally:
             contained.remove(home)
         if done.returncode:
-            hint = python_env.hint(done.stdout + done.stderr)
-            raise host.PhaseError(f"{shown} ended with {done.returncode}" + (f": {hint}" if hint else ""), done.stdout + done.stderr,
+            output = done.stdout + done.stderr
+            hint = deploy_key.hint(self.app, output) or python_env.hint(output)
+            raise host.PhaseError(f"{shown} ended with {done.returncode}" + (f": {hint}" if hint else ""), output,
                                   lines=HINTED_LINES if hint else host.BUILD_LINES)
 
     def build_unit(self, verb: str, release: str, folder: str, timeout: int, writable: list[str]) -> sandbox.Unit:

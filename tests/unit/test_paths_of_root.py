@@ -29,6 +29,7 @@ FILES = {
     "module_utils/sqlite_copy.py": AS_APP,
     "module_utils/fill_tree.py": AS_APP,
     "module_utils/git_mirror.py": "runs as an account of git's own",
+    "module_utils/ssh_agent.py": "runs as an account of git's own",
     "module_utils/source.py": "opens by descriptor",
     "module_utils/host.py": "reads /proc/meminfo",
     "module_utils/lock.py": "opens the lock, which lies in the app's root, a folder of root's",
