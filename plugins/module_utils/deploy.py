@@ -15,8 +15,10 @@ from ansible_collections.quayside.django.plugins.module_utils import (
     contained,
     edges,
     env_file,
+    hints,
     host,
     http_health,
+    last_words,
     layout,
     migrations,
     model,
@@ -44,9 +46,12 @@ METHODS = {"lock": "take_lock", "record": "write_down"}  # phases whose name is 
 class Failure(Exception):
     """A phase that failed, with all that a person needs to go on."""
 
-    def __init__(self, phase: str, error: PhaseError):
+    def __init__(self, phase: str, error: PhaseError, app: dict):
         self.phase, self.reason, self.log, self.look = error.phase or phase, error.reason, error.log, error.look
         text = f"{self.phase}: {error.reason}"
+        means = hints.meaning(f"{error.reason}\n{error.whole}", app, os.uname().machine)
+        if means and means not in error.reason:
+            text += f"\nit means: {means}"
         if error.log:
             text += "\nlast lines of its log:\n" + "\n".join(f"  {line}" for line in error.log.splitlines())
         if error.look:
@@ -58,15 +63,13 @@ class Failure(Exception):
 REASONS = (PhaseError, env_file.EnvError, releases.ReleaseError, LockedError, sqlite_copy.CopyError, EngineError, OSError)
 
 
-def failure(phase: str, error: Exception) -> Failure:
-    """Return the Failure of a phase that raised one of ``REASONS``."""
-    if isinstance(error, PhaseError):
-        return Failure(phase, error)
+def failure(phase: str, error: Exception, app: dict) -> Failure:
+    """Return the Failure of a phase of an app's that raised one of ``REASONS``."""
     if isinstance(error, EngineError):
-        return Failure(phase, PhaseError(f"Docker: {error.message}", look="journalctl -u docker -n 50 --no-pager"))
-    if isinstance(error, OSError) and error.filename:
-        return Failure(phase, PhaseError(f"{error.strerror}: {error.filename}"))
-    return Failure(phase, PhaseError(str(error)))
+        error = PhaseError(f"Docker: {error.message}", look="journalctl -u docker -n 50 --no-pager")
+    elif isinstance(error, OSError) and error.filename:
+        error = PhaseError(f"{error.strerror}: {error.filename}")
+    return Failure(phase, error if isinstance(error, PhaseError) else PhaseError(str(error)), app)
 
 
 class Deploy:
@@ -106,7 +109,7 @@ class Deploy:
                         self.own(phase)
                     getattr(self, METHODS.get(phase, phase))()
                 except REASONS as error:
-                    raise failure(phase, error) from error
+                    raise failure(phase, error, self.app) from error
                 finally:
                     self.seconds[phase] = round(time.monotonic() - began, 3)
                 if self.noop:
@@ -202,12 +205,14 @@ class Deploy:
 
     def check_disk(self) -> None:
         """Raise PhaseError when a disk has no room for a release."""
-        for path in self.runtime.disks():
+        for path, needed in self.runtime.disks(self.record).items():
             disk = os.statvfs(path)
             free = disk.f_bavail * disk.f_frsize // 2**20
-            if free < self.app["disk"]:
-                raise PhaseError(f"{path} has {free} MiB free, and a release needs {self.app['disk']} (disk in the app model): "
-                                 f"remove something, or lower keep ({self.app['keep']} releases)", look=f"df -h {path}; du -xhd1 {self.root}")
+            if free < needed:
+                images = f", and {needed - self.app['disk']} for its images" if needed > self.app["disk"] else ""
+                raise PhaseError(f"{path} has {free} MiB free, and a release needs {self.app['disk']} (disk in the app model){images}: "
+                                 f"remove something, or lower keep ({self.app['keep']} releases)",
+                                 look=f"df -h {path}; du -xhd1 {self.root}{'; docker system df' if images else ''}")
             if disk.f_files and disk.f_favail < INODES:
                 raise PhaseError(f"{path} has only {disk.f_favail} inodes free, and a release with its venv may need {INODES}: remove something",
                                  look=f"df -i {path}")
@@ -358,6 +363,7 @@ class Deploy:
             self.notes.append(f"warning: {name} failed with {answer['status']}: {output.splitlines()[-1] if output else ''}")
             return
         left = migrations.invalid(answer.get("invalid_indexes", []))
+        output = last_words.cause(output, host.LOG_LINES)
         raise PhaseError("\n".join([f"manage.py {command['manage']} failed with {answer['status']}", *left]), output, phase="check" if name == "check" else "",
                          look=self.runtime.by_hand(self.release, command["manage"]))
 

@@ -14,12 +14,13 @@ import re
 import subprocess
 import tempfile
 
-from ansible_collections.quayside.django.plugins.module_utils import builder, contained, host, image_archive, releases
+from ansible_collections.quayside.django.plugins.module_utils import builder, contained, hints, host, image_archive, releases
 from ansible_collections.quayside.django.plugins.module_utils.docker_engine import Engine, EngineError
 
 DIGEST = re.compile(r"^sha256:[0-9a-f]{64}\Z")
 TAG = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}\Z")
 LOADED = re.compile(r"Loaded image ID: (sha256:[0-9a-f]{64})")
+LIMITED = re.compile(r"toomanyrequests|too many requests|rate limit", re.I)
 BUILD_SECONDS = 3600
 
 
@@ -65,6 +66,8 @@ class Images:
         who = self.app["registry"]["user"]
         if error.status == 0 and "does not answer" in said:
             return said
+        if error.status == 429 or LIMITED.search(said):
+            return f"the registry of {repository}:{tag} gave nothing ({said}): {hints.meaning('toomanyrequests', self.app)}"
         if re.search(r"unauthorized|denied|no basic auth|authentication required|incorrect username", said, re.I) or error.status in (401, 403):
             if who:
                 return (f"the registry refused {repository}:{tag} to the user {who} ({said}): is the secret REGISTRY_PASSWORD right, may {who} read it, "

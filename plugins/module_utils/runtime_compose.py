@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import subprocess
 import time
 
@@ -16,6 +17,7 @@ from ansible_collections.quayside.django.plugins.module_utils import (
     drain,
     edges,
     env_file,
+    hints,
     host,
     image_prune,
     last_words,
@@ -26,9 +28,11 @@ from ansible_collections.quayside.django.plugins.module_utils import (
 )
 from ansible_collections.quayside.django.plugins.module_utils.docker_engine import Engine, EngineError
 from ansible_collections.quayside.django.plugins.module_utils.images import Images
-from ansible_collections.quayside.django.plugins.module_utils.runtime import IN_APP, OLD_EDGE, Runtime, source_of
+from ansible_collections.quayside.django.plugins.module_utils.runtime import BEGIN_SECONDS, IN_APP, OLD_EDGE, Runtime, source_of
 
 UNITS = "/etc/systemd/system"
+CONTAINERD = "/var/lib/containerd"
+IMAGE_MIB = 512  # of an image of which nobody knows better: a slim Python image with Django and its libraries
 # Arguments: the name of a container, seconds, and a docker compose run that makes it. When its time is over the client alone would end, and the
 # container would go on with what it does.
 ONE_OFF = ('name=$1; seconds=$2; shift 2; timeout --kill-after=10 "$seconds" "$@"; status=$?; '
@@ -116,9 +120,19 @@ class Compose(Runtime):
         if missing:
             raise host.PhaseError(f"there is no Docker network {missing[0]}: run quayside.django.site for this host first")
 
-    def disks(self) -> list[str]:
-        """Return the folders that a release grows."""
-        return [f"{self.app['root']}/releases", self.engine.get("/info")["DockerRootDir"]]
+    def disks(self, record: dict) -> dict:
+        """Return the folders that a release grows, and the MiB that have to be free there: also for images that have to come here first.
+
+        An image takes as much as that of the live release, twice while it is built, in the builder and in the engine.
+        """
+        missing = [image for image in self.app["images"] if not self.images.here(record.get("images", {}).get(image["name"], {}))] if record else []
+        live = self.shelf.record(self.shelf.live()).get("images", {})
+        need = self.app["disk"]
+        for image in missing:
+            size = self.images.inspect(live[image["name"]]["ref"]).get("Size", 0) // 2**20 if image["name"] in live else 0
+            need += (size or IMAGE_MIB) * (2 if image["from"] == "build" else 1)
+        places = [self.engine.get("/info")["DockerRootDir"], *[CONTAINERD] * self.images.in_containerd()]
+        return {f"{self.app['root']}/releases": self.app["disk"], **dict.fromkeys(places, need)}
 
     def fetch(self, release: str, record: dict) -> None:
         """Write the code that images are built from."""
@@ -246,6 +260,17 @@ class Compose(Runtime):
         host.run(["docker", "stop", "--time", str(host.ONE_OFF_STOP), container], check=False)
         host.run(["docker", "rm", "--force", container], check=False)
 
+    def unbegun(self, release: str, status: int, output: str) -> host.PhaseError:
+        """Return the error of a command that did not begin: what starts it in a container is the ENTRYPOINT of the image."""
+        image = self.shelf.record(release).get("images", {}).get(self.app["images"][0]["name"], {}).get("ref", "")
+        entrypoint = (self.images.inspect(image).get("Config") or {}).get("Entrypoint") or []
+        if not entrypoint or (status and hints.meaning(output, self.app)):
+            return super().unbegun(release, status, output)
+        how = f"ended with {status} and did not start it" if status else f"did not start it within {BEGIN_SECONDS} s"
+        return host.PhaseError(f"a command of the deploy was given to the ENTRYPOINT of the image, {' '.join(entrypoint)}, which {how}. An ENTRYPOINT "
+                               'has to end in `exec "$@"`; where it waits for a database, the variables that it reads have to lead to that of the app '
+                               "(docs/databases.md: DATABASE_URL and others)", last_words.cause(output, host.LOG_LINES), phase="check")
+
     # Instances
 
     def members(self, release: str, group: str = "") -> list[str]:
@@ -310,8 +335,24 @@ class Compose(Runtime):
             how = "was killed for its memory" if state.get("OOMKilled") else f"status {state.get('ExitCode')}"
             if state.get("Error"):
                 how = state["Error"]
-            raise host.PhaseError(f"{name} died at its start ({how})" if known else f"there is no container {name}", self.output(name), f"docker logs {name}")
+            elif state.get("Status") == "running":  # the status of a container that runs again is 0
+                how = "it ended, and Docker has started it again"
+            process = ((known.get("Config") or {}).get("Labels") or {}).get("quayside.process", "*")
+            raise host.PhaseError(f"{name} died at its start ({how})" if known else f"there is no container {name}", self.output(name), self.journal(process))
         return ""
+
+    def journal(self, process: str) -> str:
+        """Return the command that shows the log of a process, also when its container is gone."""
+        tag = shlex.quote(f"{self.app['name']}-{process}")
+        return f"journalctl --namespace={self.app['name']} -t {tag} -n 100 --no-pager"
+
+    def heard(self, release: str, process: dict) -> str:
+        """Return where a process listens inside its container when that is not where it is asked; empty where it is, or listens nowhere."""
+        pid = self.known(compose_project.containers(self.app, release, [process])[0]).get("State", {}).get("Pid")
+        if not process["tcp"] or not pid:
+            return ""
+        done = host.run(["nsenter", f"--net=/proc/{pid}/ns/net", "ss", "-Htln"], check=False)
+        return compose_project.misplaced(process, [line.split()[3] for line in done.stdout.splitlines() if len(line.split()) > 3])
 
     def output(self, name: str) -> str:
         """Return what a container printed, as far as it says why it ended, and what Docker's own health check last said."""
@@ -323,9 +364,7 @@ class Compose(Runtime):
 
     def log(self, release: str, process: dict, _since: float) -> tuple[str, str]:
         """Return the last lines of a process's log, and the command that shows more."""
-        name = compose_project.containers(self.app, release, [process])[0]
-        folder = self.shelf.path(release)
-        return self.output(name), f"cd {folder} && docker compose logs {process['name']}; docker compose config; docker inspect {name} | grep -A5 Health"
+        return self.output(compose_project.containers(self.app, release, [process])[0]), self.journal(process["name"])
 
     def stop(self, release: str, wanted: list[str] | None = None, wait: bool = True) -> None:
         """Stop a release's containers, or some of them, and remove them when it is all. They end what they have begun, within their drain."""

@@ -98,9 +98,9 @@ class Systemd(Runtime):
             return host.run(command, check=False).stdout.strip()
         return sandbox.run(self.build_unit("python", str(os.getpid()), "/", 60, [self.home()]), command, {}).stdout.strip()
 
-    def disks(self) -> list[str]:
-        """Return the folders that a release grows."""
-        return [f"{self.app['root']}/releases", f"{self.app['root']}/venvs"]
+    def disks(self, _record: dict) -> dict:
+        """Return the folders that a release grows, and the MiB that have to be free there."""
+        return dict.fromkeys([f"{self.app['root']}/releases", f"{self.app['root']}/venvs"], self.app["disk"])
 
     def fetch(self, release: str, record: dict) -> None:
         """Write the code of the release, with links where its settings have a folder fixed."""
