@@ -11,6 +11,9 @@ import hashlib
 
 from ansible_collections.quayside.django.plugins.module_utils.docker_engine import Engine, EngineError
 
+MTU = "com.docker.network.driver.mtu"
+ETHERNET = 1500
+
 
 def bridge(name: str) -> str:
     """Return the name of the interface of a network that is made here: known before the network is, so that rules can name it.
@@ -49,10 +52,31 @@ def missing(app: dict, engine: Engine | None = None) -> list[str]:
 
 
 def make(app: dict, name: str, engine: Engine | None = None) -> None:
-    """Make a network of an app."""
+    """Make a network of an app, with packets no larger than those of the host's own way out: Docker takes 1500, whatever that has."""
+    largest = host_mtu()
     (engine or Engine()).post("/networks/create", {
         "Name": name, "Driver": "bridge", "CheckDuplicate": True, "Labels": {"quayside.app": app["name"]},
-        "Options": {"com.docker.network.bridge.name": bridge(name)}})
+        "Options": {"com.docker.network.bridge.name": bridge(name), **({MTU: str(largest)} if largest < ETHERNET else {})}})
+
+
+def host_mtu(routes: str = "/proc/net/route", interfaces: str = "/sys/class/net") -> int:
+    """Return the bytes of the largest packet of the interface by which this host reaches the internet, 1500 where nothing says it."""
+    with contextlib.suppress(OSError, ValueError), open(routes, encoding="ascii") as file:
+        for line in list(file)[1:]:
+            interface, destination = line.split()[:2]
+            if destination == "00000000":
+                with open(f"{interfaces}/{interface}/mtu", encoding="ascii") as size:
+                    return int(size.read())
+    return ETHERNET
+
+
+def too_large(app: dict, engine: Engine | None = None) -> list[str]:
+    """Return a text for each network of an app whose packets are larger than those of the host's way out: it was made before that was looked at."""
+    engine, largest = engine or Engine(), host_mtu()
+    found = {name: int(((known(engine, name) or {}).get("Options") or {}).get(MTU) or ETHERNET) for name in names(app)} if largest < ETHERNET else {}
+    return [f"the Docker network {name} has packets of up to {size} bytes and this host's way out of {largest}: large answers may hang. Make it anew while the "
+            f"app may be away: systemctl stop {app['name']}; docker network rm {name}; then quayside.django.site and a deploy"
+            for name, size in found.items() if size > largest]
 
 
 def strays(app: dict, engine: Engine | None = None) -> dict:

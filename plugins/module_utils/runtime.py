@@ -232,6 +232,10 @@ class Runtime:
         """Return what is known of each container of a release; none without containers."""
         return []
 
+    def base_ages(self, _release: str) -> dict:
+        """Return image -> days since the oldest layer of its base was made; none without images."""
+        return {}
+
     def close(self) -> None:
         """Let helpers end."""
         if self.control is not None:

@@ -13,6 +13,7 @@ from ansible_collections.quayside.django.plugins.module_utils import (
     contained,
     container_units,
     docker_engine,
+    docker_ignore,
     docker_network,
     drain,
     edges,
@@ -27,7 +28,7 @@ from ansible_collections.quayside.django.plugins.module_utils import (
     units,
 )
 from ansible_collections.quayside.django.plugins.module_utils.docker_engine import Engine, EngineError
-from ansible_collections.quayside.django.plugins.module_utils.images import Images
+from ansible_collections.quayside.django.plugins.module_utils.images import Images, base_age
 from ansible_collections.quayside.django.plugins.module_utils.runtime import BEGIN_SECONDS, IN_APP, OLD_EDGE, Runtime, source_of
 
 UNITS = "/etc/systemd/system"
@@ -142,7 +143,7 @@ class Compose(Runtime):
     def build(self, release: str, record: dict) -> tuple[dict, list[str]]:
         """Bring the images here and write the project; return what the record has to hold, and notes."""
         notes = self.images.provide(record["images"], self.shelf.path(release, "code"), record["sha"], record["version"])
-        notes += self.judge_volumes(record)
+        notes += self.judge_volumes(record) + self.baked()
         for frontend in self.app["frontends"]:
             target, ref = self.shelf.path(release, "frontends", frontend["name"]), record["images"][frontend["image"]]["ref"]
             request = {"do": "unpack", "what": f"frontends[{frontend['name']}] of the image {ref}", "target": target, "strip": True}
@@ -168,6 +169,20 @@ class Compose(Runtime):
         lines = self.judge_volumes(record)
         self.write_project(release, dict(record, ports={}), name=f"{self.app['name']}-check")
         return {"ports": {}}, ["build: all images are here", *lines]
+
+    def baked(self) -> list[str]:
+        """Return what is to be told of files of variables that were sent along and that no ignore file keeps out of an image."""
+        found = []
+        for image in [image for image in self.app["images"] if image["from"] == "build" and self.source.env_files]:
+            top = image["context"].strip("/") + "/" if image["context"].strip("/.") else ""
+            # BuildKit takes the one beside the Dockerfile first.
+            texts = [self.source.read_file(f"{top}{name}") for name in (f"{image['dockerfile']}.dockerignore", ".dockerignore")]
+            text = next((text for text in texts if text is not None), "")
+            inside = [path for path in self.source.env_files if path.startswith(top) and not docker_ignore.ignored(path[len(top):], text)]
+            if inside:
+                found.append(f"warning: {', '.join(inside[:5])} of {self.app['source']['folder']} can get into the image {image['name']}, for whoever has it, "
+                             "and no ignore file names it: write it into .dockerignore (or .gitignore), and its secrets into the vault")
+        return found
 
     def judge_volumes(self, record: dict) -> list[str]:
         """Refuse images whose volumes would hide folders of the app; return what is to be told of their other volumes."""
@@ -446,13 +461,20 @@ class Compose(Runtime):
                           "since": state.get("StartedAt", "")[:19], "restarts": known.get("RestartCount", 0)})
         return found
 
+    def base_ages(self, release: str) -> dict:
+        found = {}
+        for name, image in self.shelf.record(release).get("images", {}).items():
+            with contextlib.suppress(EngineError):
+                found[name] = base_age(self.engine.get(f"/images/{image['ref']}/history"), time.time())
+        return {name: days for name, days in found.items() if days is not None}
+
     def prune(self, records: dict, before: str) -> list[str]:
         """Remove containers and images that no kept release needs; return notes. ``before``: the release that may have to come back."""
         self.remove_leftovers({self.shelf.live(), max(records, default=""), before})
         repositories = sorted({image["repository"] for image in self.app["images"]})
         needed = {one["ref"]: f"release {release} needs it" for release, record in records.items() for one in record.get("images", {}).values()}
         try:
-            result = image_prune.run(self.engine, repositories, self.app["keep"], lambda: needed, app=self.app["name"])
+            result = image_prune.run(self.engine, repositories, self.app["keep"], lambda: needed, app=self.app["name"], measure=False)
         except (EngineError, image_prune.PruneError) as error:
             return [f"warning: images were not pruned: {error}"]
         notes = [f"warning: the image {one['name']} was not removed: {one['message']}" for one in result["refused"]]

@@ -183,6 +183,8 @@ class Systemd(Runtime):
         files = self.python_files(release, record)
         notes = [f"warning: {url} is taken as it was when the venv was built: -e rebuild=true takes what it is now"
                  for url in local_packages.moving(files, self.app["python"]["packages"])]
+        notes += [f"warning: {', '.join(self.source.env_files[:5])} of {self.app['source']['folder']} was sent along, and the app may read it in place of its "
+                  "env: write it into .gitignore, and its secrets into the vault"] * bool(self.source.env_files)
         venv = f"{self.app['root']}/venvs/{self.venv_key(release, record, files)}"
         if self.build_venv(release, venv, files):
             notes.append("dependencies changed: a new venv was built")

@@ -59,7 +59,8 @@ def test_the_interface_of_a_network_is_known_before_and_after_it_is_made(known, 
     assert docker_network.interface(Engine(known), "pos") == interface
 
 
-def test_a_network_is_made_once_and_an_engine_that_is_down_is_no_missing_network():
+def test_a_network_is_made_once_and_an_engine_that_is_down_is_no_missing_network(monkeypatch):
+    monkeypatch.setattr(docker_network, "host_mtu", lambda: 1500)
     engine = Engine([{"Name": "pos", "Id": "0" * 12}])
     assert docker_network.missing(app(), engine) == ["edge-pos"]
     docker_network.make(app(), "edge-pos", engine)
@@ -86,3 +87,36 @@ def test_a_network_that_another_one_has_is_refused(apps, words):
     full = [written(runtime="compose", edge="nginx_container", domains=[f"{one['name']}.example.com"], **one) for one in apps]
     with pytest.raises(model.ModelError, match=words):
         model.load(full)
+
+
+@pytest.mark.parametrize(("routes", "sizes", "largest"), [
+    ("eth0\t00000000\t0100000A\neth0\t0000000A\t00000000", {"eth0": "1450"}, 1450),
+    ("eth1\t0000000A\t00000000\neth0\t00000000\t0100000A", {"eth0": "1500", "eth1": "1400"}, 1500),
+    ("ens3\t00000000\t0100000A", {"ens3": "9001"}, 9001),
+    ("eth1\t0000000A\t00000000", {"eth1": "1400"}, 1500),
+    ("eth0\t00000000\t0100000A", {}, 1500),
+    ("", {}, 1500),
+])
+def test_the_largest_packet_is_that_of_the_way_to_the_internet(tmp_path, routes, sizes, largest):
+    (tmp_path / "route").write_text(f"Iface\tDestination\tGateway\n{routes}\n")
+    for name, size in sizes.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "mtu").write_text(f"{size}\n")
+    assert docker_network.host_mtu(str(tmp_path / "route"), str(tmp_path)) == largest
+
+
+@pytest.mark.parametrize(("largest", "given"), [(1500, None), (9001, None), (1450, "1450")])
+def test_a_network_has_no_larger_packets_than_the_host(monkeypatch, largest, given):
+    monkeypatch.setattr(docker_network, "host_mtu", lambda: largest)
+    engine = Engine()
+    docker_network.make(app(), "pos", engine)
+    assert engine.posted[0][1]["Options"].get(docker_network.MTU) == given
+
+
+@pytest.mark.parametrize(("largest", "options", "told"), [
+    (1500, {}, 0), (1450, {}, 1), (1450, {docker_network.MTU: "1450"}, 0), (1450, {docker_network.MTU: "1500"}, 1), (1450, {docker_network.MTU: "1400"}, 0)])
+def test_a_network_of_before_with_larger_packets_is_told(monkeypatch, largest, options, told):
+    monkeypatch.setattr(docker_network, "host_mtu", lambda: largest)
+    found = docker_network.too_large(app(), Engine([{"Name": "pos", "Options": options}, {"Name": "edge-pos", "Options": {docker_network.MTU: "1400"}}]))
+    assert len(found) == told
+    assert all("docker network rm pos" in text for text in found)
