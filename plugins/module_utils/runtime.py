@@ -52,8 +52,6 @@ class Runtime:
 
     def with_processes(self, wanted: list[dict]) -> Runtime:
         """Return the same runtime for a release whose processes are others."""
-        # Records of before containers do not say all of it.
-        wanted = [{"serves": process["socket"], "tcp": False, "routes": [process["route"]] * bool(process["route"]), **process} for process in wanted]
         other = type(self)(dict(self.app, processes=wanted), self.shelf, self.secrets)
         other.control, other.neighbours = self.control, self.neighbours
         return other
@@ -108,9 +106,9 @@ class Runtime:
 
     def prepare_control(self, release: str) -> None:
         """Start the process that speaks with celery workers, when the app has some; it imports the app while others start."""
-        workers = [process for process in self.app["processes"] if process["kind"] == "worker"]
+        workers = [process for process in self.app["processes"] if process["kind"] == "celery-worker"]
         if workers and self.control is None:
-            command = [*self.python(release), self.helper(release, "celery_control.py"), processes.celery_app(workers[0]["command"])]
+            command = [*self.python(release), self.helper(release, "celery_control.py"), processes.celery_app_of(self.app, workers[0])]
             name = f"control-{os.getpid()}"
             self.control = celery_workers.Control(self.app, self.one_off(release, command, name, 600), lambda: self.end_one_off(release, name))
 
@@ -142,14 +140,24 @@ class Runtime:
             return ""
 
         for process in self.wanted("servers"):
+            if not process["probe"]:
+                continue
             result = http_health.wait([self.check_of(release, process, version)], deadline=self.app["health"]["timeout"], interval=0.05, alive=alive)
             if not result.ok:
-                raise host.PhaseError(f"{result.reason}{self.patience(result.seconds)}{self.heard(release, process)}", *self.log(release, process, started))
+                hint = self.heard(release, process) or self.waits(process)
+                raise host.PhaseError(f"processes[{process['name']}]: {result.reason}{self.patience(result.seconds)}{hint}",
+                                      *self.log(release, process, started))
         self.dead(wanted, started)
 
     def heard(self, _release: str, _process: dict) -> str:
         """Return where a process listens when that is not where it is asked; empty where nobody knows better."""
         return ""
+
+    def waits(self, process: dict) -> str:
+        """Return what to do where a server that did not answer waits for the workers, which start after it; empty where it is not known to have some."""
+        if process["name"] == processes.belongs_to(self.app["health"]["path"], self.app) or not self.wanted("workers"):
+            return ""
+        return f"; if {process['name']} waits for the workers, which start after the probe, set probe: false for it in the app model"
 
     def patience(self, seconds: float) -> str:
         """Return which field says how long was waited, after a wait of ``seconds`` that came to its end."""
@@ -165,10 +173,17 @@ class Runtime:
             missing -= set(self.control.ask({"do": "ping", "nodes": sorted(missing)}).get("nodes", []))
             if missing and time.monotonic() > deadline:
                 raise host.PhaseError(f"no answer from the celery worker {', '.join(sorted(missing))} within {self.app['health']['timeout']} s "
-                                      "(health.timeout)", look=f"{host.JOURNAL} -t {self.app['name']}-* -n 100 --no-pager")
+                                      f"(health.timeout){self.behind_script(missing)}", look=f"{host.JOURNAL} -t {self.app['name']}-* -n 100 --no-pager")
         self.dead(wanted, started)
         if revoked and wanted:
             self.control.ask({"do": "revoke", "nodes": celery_workers.nodes(self.app, release), "tasks": revoked})
+
+    def behind_script(self, missing: set) -> str:
+        """Return what may keep a start script's worker from having the name by which it is asked; empty where none of the missing has a script."""
+        names = [process["name"] for process in self.app["processes"] if process["kind"] == "celery-worker" and processes.is_wrapper(process["command"])
+                 and any(node.startswith(f"{self.app['name']}-{process['name']}-") for node in missing)]
+        return (f": the start script of {', '.join(names)} has to run Celery 5 or later without -n and --hostname, since the deploy names the node by "
+                "CELERY_WORKER_HOSTNAME, and with the app that CELERY_APP of the env names") if names else ""
 
     def quiet(self, release: str) -> dict:
         """Tell a release's celery workers to take no more tasks; return what ``resume`` needs to undo it."""
