@@ -59,7 +59,7 @@ class Compose(Runtime):
 
     @property
     def images(self) -> Images:
-        return Images(self.app, self.secrets, self.registry_password, self.rebuilt, self.fresh)
+        return Images(self.app, self.secrets, self.registry_password, self.rebuilt, self.fresh, self.source_key)
 
     # What is on disk
 
@@ -317,8 +317,22 @@ class Compose(Runtime):
     def start(self, release: str, group: str) -> None:
         """Start a group of a release's processes: ``servers``, ``workers`` or ``singles``; do not wait."""
         self.created(release)
+        if group == "servers":
+            self.check_shells(release)
         for name in self.members(release, group):
             self.engine.post(f"/containers/{name}/start")
+
+    def check_shells(self, release: str) -> None:
+        """Raise PhaseError for an image without the shell by which Docker asks the health of its server: it would be unhealthy for ever."""
+        for process in {process["image"]: process for process in self.wanted("servers")}.values():
+            try:
+                self.engine.call("HEAD", f"/containers/{compose_project.containers(self.app, release, [process])[0]}/archive", {"path": "/bin/sh"})
+            except EngineError as error:
+                if error.status == 404:
+                    raise host.PhaseError(f"images[{process['image']}] has no /bin/sh, which runs commands and the health check of "
+                                          f"processes[{process['name']}]: take a base image that has one (python:3.12-slim; of distroless the tag debug)"
+                                          ) from error
+                raise
 
     def known(self, name: str) -> dict:
         """Return what the engine knows of a container, empty when there is none."""

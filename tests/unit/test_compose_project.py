@@ -362,3 +362,30 @@ def test_what_died_is_told_with_its_status_and_a_command_that_works_when_it_is_g
     assert words in caught.value.reason
     look = {caught.value.look, runtime.log(RELEASE, runtime.app["processes"][0], 0)[1]}
     assert look <= {"journalctl --namespace=pos -t pos-web -n 100 --no-pager", "journalctl --namespace=pos -t 'pos-*' -n 100 --no-pager"}
+
+
+@pytest.mark.parametrize(("without", "words"), [
+    ("", ""), ("front", "images[front] has no /bin/sh, which runs commands and the health check of processes[front]")])
+def test_an_image_without_a_shell_is_refused_before_its_servers_start(without, words):
+    app = loaded(runtime="compose", images=TWO_IMAGES, processes=[*CELERY, {"name": "front", "image": "front", "port": 3000, "routes": ["/next/"]},
+                                                                  {"name": "more", "image": "front", "port": 3001, "routes": ["/more/"]}])
+    runtime, said = runtime_compose.Compose(app, Shelf("/opt/pos")), []
+
+    class Asked:
+        def call(self, method, path, query):
+            said.append((method, path, query))
+            if without and f"-{without}-" in path.replace("more", "front"):
+                raise EngineError(404, "Could not find the file /bin/sh in container")
+
+        def post(self, path):
+            said.append(("POST", path, None))
+
+    runtime.engine = Asked()
+    runtime.created = lambda release: None
+    with pytest.raises(runtime_compose.host.PhaseError) if words else contextlib.nullcontext() as caught:
+        runtime.start(RELEASE, "servers")
+    assert words in (caught.value.reason.replace("more", "front") if caught else "")
+    asked = [path for method, path, query in said if method == "HEAD" and query == {"path": "/bin/sh"}]
+    assert len(asked) == 2  # once for each image
+    assert [method for method, *_others in said][:2] == ["HEAD", "HEAD"]
+    assert bool([method for method, *_others in said if method == "POST"]) is not bool(words)
