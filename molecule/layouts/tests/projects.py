@@ -181,7 +181,7 @@ def uploads(version: int) -> dict:
     files = image(version, f"{DJANGO}\n{GUNICORN}\n", "COPY . .\nVOLUME /app/media /var/lib/uploads" + (" /app/media/thumbs" if version == 3 else "") + "\n")
     files["config/settings.py"] = files["config/settings.py"].replace('staticfiles"]', 'staticfiles", "shops"]', 1) + (
         "DATABASES = {'default': {'ENGINE': 'django.db.backends.sqlite3', 'NAME': os.environ['DATABASE_PATH']}}\n"
-        "MEDIA_ROOT = '/app/media'\nMEDIA_URL = '/media/'\n")
+        "MEDIA_ROOT = '/app/media'\nMEDIA_URL = '/media/'\nSTORAGES['default'] = {'BACKEND': 'django.core.files.storage.FileSystemStorage'}\n")
     files["config/urls.py"] += """
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
