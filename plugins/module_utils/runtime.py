@@ -5,7 +5,7 @@ A runtime runs instances of an app. ``Systemd`` and ``Compose`` have the same ve
 
 on disk    install, outdated, forget, check, fetch, build, copy, settle_secrets, restore_secrets
 commands   one_off, end_one_off, manage, by_hand
-instances  start, members, place, dead, log, stop, replace, running, revive, whole, memory, describe
+instances  start, members, place, dead, log, last_output, process_of, stop, replace, running, revive, whole, memory, describe
 """
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import grp
 import json
 import os
 import selectors
-import stat
 import subprocess
 import time
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from collections.abc import Callable
 from ansible_collections.quayside.django.plugins.module_utils import (
     celery_control,
     celery_workers,
+    cgroup,
     contained,
     django_run,
     host,
@@ -38,6 +38,7 @@ BEGIN_SECONDS = 30  # from the start of a one-off until its program runs: for sy
 JOURNALS = "/run/systemd/journal"  # and a dot and the name of one: the folder of its sockets
 IN_APP = {"django_run.py": django_run, "celery_control.py": celery_control}
 # Before a reload returns, nginx's old workers have taken connections whose requests are yet to come: those they still send to the old instance.
+MOST_AT_ONCE = 64  # requests of one look
 OLD_EDGE = 'tries=0; while pgrep -f "[n]ginx: worker process is shutting down" >/dev/null && [ $tries -lt 60 ]; do sleep 0.5; tries=$((tries + 1)); done'
 
 
@@ -57,11 +58,15 @@ class Runtime:
         other.control, other.neighbours = self.control, self.neighbours
         return other
 
-    def sizes(self) -> dict:
-        """Return process -> {workers, memory in MiB} on this host."""
+    def plan(self) -> dict:
+        """Return what the app gets of this host, as sizing.plan says."""
         cores, memory = host.size()
         apps = [self.app, *(app for app in self.neighbours if app["name"] != self.app["name"])]
-        return sizing.plan({"cores": cores, "memory": memory}, apps)["apps"][self.app["name"]]["processes"]
+        return sizing.plan({"cores": cores, "memory": memory}, apps)["apps"][self.app["name"]]
+
+    def sizes(self) -> dict:
+        """Return process -> {workers, memory and limit in MiB} on this host."""
+        return self.plan()["processes"]
 
     def variables(self) -> dict:
         """Return the secrets that arrive as variables."""
@@ -85,13 +90,6 @@ class Runtime:
     def wanted(self, group: str = "") -> list[dict]:
         """Return the processes of a group, or all of them."""
         return [process for process in self.app["processes"] if not group or processes.group(process) == group]
-
-    def own_socket(self, path: str) -> str:
-        """Return ``path``; raise PhaseError when something else than a socket lies there: root would ask whatever a link leads to."""
-        have = contained.state(path)
-        if have is not None and not stat.S_ISSOCK(have.st_mode):
-            raise host.PhaseError(f"{path} is {contained.kind(have.st_mode)} and not the socket of a server", look=f"ls -la {os.path.dirname(path)}")
-        return path
 
     def close_journal(self, mode: int, group: str) -> None:
         """Give the sockets of the app's journal this mode and group where they are open already: systemd settles both when it makes them."""
@@ -140,15 +138,30 @@ class Runtime:
                 self.dead(wanted, started)
             return ""
 
+        sizes = self.sizes()
         for process in self.wanted("servers"):
             if not process["probe"]:
                 continue
-            result = http_health.wait([self.check_of(release, process, version)], deadline=self.app["health"]["timeout"], interval=0.05, alive=alive)
-            if not result.ok:
-                hint = self.heard(release, process) or self.waits(process)
-                raise host.PhaseError(f"processes[{process['name']}]: {result.reason}{self.patience(result.seconds)}{hint}",
-                                      *self.log(release, process, started))
+            # The first answer is that of one worker; then as many at once as there are workers, whose first pages may be slow.
+            for number in dict.fromkeys((1, min(sizes[process["name"]]["workers"], MOST_AT_ONCE))):
+                checks = [self.check_of(release, process, version)] * number
+                result = http_health.wait(checks, deadline=self.app["health"]["timeout"], interval=0.05, alive=alive, together=number > 1)
+                if not result.ok:
+                    self.dead(wanted, started)
+                    at_once = f"asked {number} times at once, as it has {number} workers: " if number > 1 else ""
+                    hint = self.heard(release, process) or self.waits(process)
+                    reason = f"processes[{process['name']}]: {at_once}{result.reason}{self.patience(result.seconds)}{hint}"
+                    raise host.PhaseError(reason, *self.log(release, process, started))
         self.dead(wanted, started)
+
+    def spared(self, name: str, process: dict, pid: int, killed: bool) -> None:
+        """Raise PhaseError when the kernel has killed a process of a unit or container for memory.
+
+        ``pid``: its main process, 0 when it does not run; ``killed``: whether systemd or the engine has seen such a kill.
+        """
+        seen = cgroup.memory(pid) if pid else {}
+        if process and (seen.get("kills") or killed):
+            raise host.PhaseError(f"{name}: {cgroup.told(seen)}: {cgroup.advice(process)}", *self.last_output(name))
 
     def heard(self, _release: str, _process: dict) -> str:
         """Return where a process listens when that is not where it is asked; empty where nobody knows better."""
@@ -244,9 +257,10 @@ class Runtime:
                                   "somebody else holds them", look=f"ss -Htlnpe 'sport >= :{own[0]} and sport <= :{own[-1]}'")
         return chosen
 
-    def describe(self, _release: str) -> list[dict]:
-        """Return what is known of each container of a release; none without containers."""
-        return []
+    def seen(self, process: str, pid: int, **more) -> dict:
+        """Return what is known of a unit or container: ``more``, its memory in bytes, and the command lines that run in it."""
+        memory = cgroup.memory(pid) if pid else {}
+        return {"process": process, "used": 0, "limit": 0, "kills": 0, **memory, "commands": cgroup.commands(pid) if pid else [], **more}
 
     def base_ages(self, _release: str) -> dict:
         """Return image -> days since the oldest layer of its base was made; none without images."""

@@ -348,7 +348,7 @@ class Containers:
     ({"Status": "exited", "ExitCode": 1}, 0, "died at its start (status 1)"),
     ({"Status": "restarting", "ExitCode": 3}, 2, "died at its start (status 3)"),
     ({"Status": "running", "ExitCode": 0}, 1, "it ended, and Docker has started it again"),
-    ({"Status": "exited", "ExitCode": 137, "OOMKilled": True}, 0, "killed for its memory"),
+    ({"Status": "exited", "ExitCode": 137, "OOMKilled": True}, 0, "killed by the kernel for memory"),
     ({"Status": "created", "ExitCode": 127, "Error": "exec: \"x\": not found"}, 0, 'exec: "x": not found'),
     ({}, 0, "there is no container"),
 ])
