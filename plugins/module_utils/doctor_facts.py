@@ -341,8 +341,9 @@ def connections(app: dict, apps: list[dict]) -> tuple[int, int]:
 def ask(app: dict, shelf, live: str) -> dict:
     """Return what the live release says of itself: it runs in its own Python, env and sandbox. Empty when it gave no answer."""
     made = RUNTIMES[app["runtime"]](app, shelf)
-    argv = made.one_off(live, [*made.python(live), "-", app["manage"], app["settings"], json.dumps(doctor_app.candidates(app) + ["SECRET_KEY"]),
-                               django_run.INVALID_INDEXES, *([shelf.path(live, "code")] if app["runtime"] == "systemd" else [])],
+    names = json.dumps(doctor_app.candidates(app) + ["SECRET_KEY"])
+    argv = made.one_off(live, [*made.python(live), "-", app["manage"], app["settings"], names, django_run.INVALID_INDEXES, json.dumps(made.programs(live)),
+                               *([shelf.path(live, "code")] if app["runtime"] == "systemd" else [])],
                         f"doctor-{os.getpid()}", PROBE_TIMEOUT)
     try:
         with ONE_AT_A_TIME:
