@@ -49,6 +49,7 @@ class Runtime:
         self.app, self.shelf, self.secrets = app, shelf, secrets or {}
         self.neighbours: list[dict] = []  # all apps of the host: they share its memory
         self.control = None
+        self.source_key = ""  # the deploy key, for builds that are lent it
         self.rebuilt, self.fresh = "", False  # when its dependencies were built anew because somebody asked for it, and whether that is now
 
     def with_processes(self, wanted: list[dict]) -> Runtime:

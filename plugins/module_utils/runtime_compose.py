@@ -56,7 +56,7 @@ class Compose(Runtime):
 
     @property
     def images(self) -> Images:
-        return Images(self.app, self.secrets, self.registry_password, self.rebuilt, self.fresh)
+        return Images(self.app, self.secrets, self.registry_password, self.rebuilt, self.fresh, self.source_key)
 
     # What is on disk
 
