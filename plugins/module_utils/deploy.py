@@ -15,11 +15,11 @@ from ansible_collections.quayside.django.plugins.module_utils import (
     contained,
     edges,
     env_file,
-    hints,
     host,
     http_health,
     last_words,
     layout,
+    log_hints,
     migrations,
     model,
     releases,
@@ -46,12 +46,9 @@ METHODS = {"lock": "take_lock", "record": "write_down"}  # phases whose name is 
 class Failure(Exception):
     """A phase that failed, with all that a person needs to go on."""
 
-    def __init__(self, phase: str, error: PhaseError, app: dict):
+    def __init__(self, phase: str, error: PhaseError, hint: str = ""):
         self.phase, self.reason, self.log, self.look = error.phase or phase, error.reason, error.log, error.look
-        text = f"{self.phase}: {error.reason}"
-        means = hints.meaning(f"{error.reason}\n{error.whole}", app, os.uname().machine)
-        if means and means not in error.reason:
-            text += f"\nit means: {means}"
+        text = f"{self.phase}: {error.reason}" + (f"\nto do: {hint}" if hint and hint not in error.reason else "")
         if error.log:
             text += "\nlast lines of its log:\n" + "\n".join(f"  {line}" for line in error.log.splitlines())
         if error.look:
@@ -64,12 +61,14 @@ REASONS = (PhaseError, env_file.EnvError, releases.ReleaseError, LockedError, sq
 
 
 def failure(phase: str, error: Exception, app: dict) -> Failure:
-    """Return the Failure of a phase of an app's that raised one of ``REASONS``."""
+    """Return the Failure of a phase of an app's that raised one of ``REASONS``, with what to do where its log says why."""
     if isinstance(error, EngineError):
         error = PhaseError(f"Docker: {error.message}", look="journalctl -u docker -n 50 --no-pager")
     elif isinstance(error, OSError) and error.filename:
         error = PhaseError(f"{error.strerror}: {error.filename}")
-    return Failure(phase, error if isinstance(error, PhaseError) else PhaseError(str(error)), app)
+    elif not isinstance(error, PhaseError):
+        error = PhaseError(str(error))
+    return Failure(phase, error, log_hints.hint(f"{error.reason}\n{error.whole}", app, os.uname().machine))
 
 
 class Deploy:

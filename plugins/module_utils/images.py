@@ -14,7 +14,7 @@ import re
 import subprocess
 import tempfile
 
-from ansible_collections.quayside.django.plugins.module_utils import builder, contained, deploy_key, hints, host, image_archive, releases, ssh_agent
+from ansible_collections.quayside.django.plugins.module_utils import builder, contained, deploy_key, host, image_archive, log_hints, releases, ssh_agent
 from ansible_collections.quayside.django.plugins.module_utils.docker_engine import Engine, EngineError
 
 DIGEST = re.compile(r"^sha256:[0-9a-f]{64}\Z")
@@ -69,7 +69,7 @@ class Images:
         if error.status == 0 and "does not answer" in said:
             return said
         if error.status == 429 or LIMITED.search(said):
-            return f"the registry of {repository}:{tag} gave nothing ({said}): {hints.meaning('toomanyrequests', self.app)}"
+            return f"the registry of {repository}:{tag} gave nothing ({said}): {log_hints.hint('toomanyrequests', self.app)}"
         if re.search(r"unauthorized|denied|no basic auth|authentication required|incorrect username", said, re.I) or error.status in (401, 403):
             if who:
                 return (f"the registry refused {repository}:{tag} to the user {who} ({said}): is the secret REGISTRY_PASSWORD right, may {who} read it, "

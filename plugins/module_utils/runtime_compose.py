@@ -19,10 +19,10 @@ from ansible_collections.quayside.django.plugins.module_utils import (
     drain,
     edges,
     env_file,
-    hints,
     host,
     image_prune,
     last_words,
+    log_hints,
     processes,
     release_tree,
     source,
@@ -237,6 +237,12 @@ class Compose(Runtime):
 
     restore_secrets = keep_secrets = settle_secrets
 
+    def programs(self, release: str) -> list[str]:
+        """Return the words of the commands of a release's processes, and of what its image starts by itself."""
+        image = self.shelf.record(release).get("images", {}).get(self.app["images"][0]["name"], {}).get("ref", "")
+        config = (self.images.inspect(image) if image else {}).get("Config") or {}
+        return sorted({*super().programs(release), *(config.get("Entrypoint") or []), *(config.get("Cmd") or [])})
+
     # Commands of the app
 
     def compose(self, release: str, *words: str) -> list[str]:
@@ -281,7 +287,7 @@ class Compose(Runtime):
         """Return the error of a command that did not begin: what starts it in a container is the ENTRYPOINT of the image."""
         image = self.shelf.record(release).get("images", {}).get(self.app["images"][0]["name"], {}).get("ref", "")
         entrypoint = (self.images.inspect(image).get("Config") or {}).get("Entrypoint") or []
-        if not entrypoint or (status and hints.meaning(output, self.app)):
+        if not entrypoint or (status and log_hints.hint(output, self.app)):
             return super().unbegun(release, status, output)
         how = f"ended with {status} and did not start it" if status else f"did not start it within {BEGIN_SECONDS} s"
         return host.PhaseError(f"a command of the deploy was given to the ENTRYPOINT of the image, {' '.join(entrypoint)}, which {how}. An ENTRYPOINT "

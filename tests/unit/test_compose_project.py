@@ -231,7 +231,7 @@ def test_helper_units_of_before_give_way_to_those_whose_name_no_app_can_have(tmp
 
 
 @pytest.mark.parametrize(("lease", "age", "held", "idle"), [
-    (None, 0, False, True), ("", 0, False, True), ("{}", 0, False, False), ("{}", 59, False, False), ("{}", 61, False, True), ("{}", 3600, False, True),
+    (None, 0, False, True), ("", 0, False, True), ("{}", 0, False, False), ("{}", 50, False, False), ("{}", 61, False, True), ("{}", 3600, False, True),
     ("{}", 3600, True, False), ("{}", 0, True, False), ('{"renewed": 99999999999}', 3600, False, True),
 ])
 def test_the_keeper_waits_for_a_run_that_lives_and_for_no_other(tmp_path, lease, age, held, idle):

@@ -18,8 +18,8 @@ ODD = {
     "listens on localhost": ({"command": f"{GUNICORN} --bind 127.0.0.1:8000"}, "", "It listens on 127.0.0.1:8000 inside its container"),
     "listens elsewhere": ({"command": f"{GUNICORN} --bind 0.0.0.0:5000"}, "", "it listens on 0.0.0.0:5000, and processes[web].port is 8000"),
     "ends at once": ({"command": "python -c 'import sys; print(123); sys.exit(7)'"}, "", "died at its start (status 7)"),
-    "logs into the image": ({}, "RUN mkdir -m 777 logs\n", "the app writes /app/logs/django.log: let a log go to the console"),
-    "a home of its own": ({}, "RUN chmod 700 /app\n", "may not enter /app"),
+    "logs into the image": ({}, "RUN mkdir -m 777 logs\n", "/app/logs/django.log is read-only: let a log go to the console"),
+    "a home of its own": ({}, "RUN chmod 700 /app\n", "/app of the image is open to another user only"),
     "swallows arguments": ({}, 'ENTRYPOINT ["python", "-c", "print(456)"]\n', "given to the ENTRYPOINT of the image, python -c print(456), which ended with 1"),
     "no shell": ({}, "RUN rm /bin/sh\n", "has no /bin/sh"),
     "no python": ({}, 'RUN printf "#!/bin/sh\\nwhile sleep 1; do :; done\\n" >/bin/serve && chmod 755 /bin/serve\nENV PATH=/bin:/sbin\n'
