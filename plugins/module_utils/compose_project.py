@@ -10,7 +10,7 @@ import posixpath
 import re
 import shlex
 
-from ansible_collections.quayside.django.plugins.module_utils import env_file, model, processes, shell_line, supervisor
+from ansible_collections.quayside.django.plugins.module_utils import env_file, model, processes, shell_line, supervisor, units
 
 HELPERS = "/quayside"  # where our programs are mounted in a container
 NEEDS_SHELL = re.compile(r"[|&;<>()$`*?\[\]#~]|^\w+=")
@@ -84,18 +84,23 @@ def one_off_name(app: dict, release: str, name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]", "_", f"{project_name(app, release)}-run-{name}")
 
 
-def command(app: dict, process: dict, release: str, workers: int, copy: int) -> list[str]:
+def command(app: dict, process: dict, release: str, workers: int, copy: int, image_env=()) -> list[str]:
     """Return the command of a container, empty for that of the image. A single process holds a lock for as long as it lives."""
     if not process["command"]:
         return []
-    line = processes.full_command(app, process, workers, HELPERS)
-    for name, value in variables(app, process, release, copy).items():
-        line = re.sub(r"\$(\{" + name + r"\}|" + name + r"(?![A-Za-z0-9_]))", lambda _found, value=value: value, line)
+    line = filled_in(processes.full_command(app, process, workers, HELPERS, image_env), variables(app, process, release, copy))
     if process["single"]:
         lock = shlex.quote(processes.single_lock(app, process))
         with_lock, without = shell_line.exec_line(line, f"flock --no-fork --timeout 30 {lock}"), shell_line.exec_line(line)
         return ["/bin/sh", "-c", f"if flock --version 2>/dev/null | grep -q util-linux; then {with_lock}; else {without}; fi"]
     return ["/bin/sh", "-c", shell_line.exec_line(line)] if NEEDS_SHELL.search(line) else shlex.split(line)
+
+
+def filled_in(text: str, values: dict) -> str:
+    """Return a text with the variables filled in that it names with a dollar."""
+    for name, value in values.items():
+        text = re.sub(r"\$(\{" + name + r"\}|" + name + r"(?![A-Za-z0-9_]))", lambda _found, value=value: value, text)
+    return text
 
 
 def variables(app: dict, process: dict, release: str, copy: int) -> dict:
@@ -110,7 +115,8 @@ def project(app: dict, release: str, facts: dict) -> dict:
 
     ``facts``: user (uid:gid), images (name -> reference), ports (process -> port of localhost, where its edge needs that), addresses (process -> its
     address in the edge's network) and services (name -> address) where their networks take any, env and secrets (name -> text), workers
-    (process -> number for ``auto``), memory (process -> MiB or 0).
+    (process -> number for ``auto``), memory (process -> MiB of its limit, or 0), image_env (image -> names of the variables that it sets), search
+    (what ``search_path`` returns).
     """
     services = {}
     before: list[str] = []
@@ -142,18 +148,20 @@ def service(app: dict, process: dict, release: str, facts: dict, copy: int) -> d
     """Return the service of one copy of a process."""
     name = process["name"]
     made = common(app, release, facts, process["image"], writable_static=False, data=process["data"])
-    argv = command(app, process, release, facts["workers"].get(name, 1), copy)
+    workers, image_env = facts["workers"].get(name, 1), facts.get("image_env", {}).get(process["image"], ())
+    argv = command(app, process, release, workers, copy, image_env)
     if argv:
         made["command"] = argv
-    # gunicorn and others read the last one where the image's own command says nothing.
     own = process["image"] == app["images"][0]["name"]  # a frontend has no business with the database's password
     secrets = {key: value for key, value in facts["secrets"].items() if own or key in process["secrets"]}
     # What lies in a file reaches those that would get the variable.
     unread = [secret for secret in app.get("secret_files", []) if not own and secret not in process["secrets"]]
     made["volumes"] = made["volumes"] + secret_files(app, release, [secret for secret in app.get("secret_files", []) if secret not in unread])
     env = {key: value for key, value in facts["env"].items() if key.removesuffix("_FILE") not in unread}
-    made["environment"] = {**env, **secrets, "HOME": "/tmp", **variables(app, process, release, copy),
-                           "WEB_CONCURRENCY": str(facts["workers"].get(name, 1)),
+    env.update(facts["search"] if own else {})
+    given = variables(app, process, release, copy)
+    celery = {key: filled_in(value, given) for key, value in processes.celery_variables(app, process, workers).items()}
+    made["environment"] = {**env, **secrets, "HOME": "/tmp", **given, **processes.concurrency(app, process, workers, image_env), **celery,
                            **{key: env_file.text(value) for key, value in process["env"].items()}}
     made["environment"].update({key: made["environment"].get(target, "") for key, target in process.get("aliases", {}).items()})
     made["networks"] = networks(process, f"{name}-{release}", facts["addresses"].get(name, ""))
@@ -166,6 +174,7 @@ def service(app: dict, process: dict, release: str, facts: dict, copy: int) -> d
     memory = megabytes(process["memory"]) or facts["memory"].get(name, 0)
     if memory:
         made["mem_limit"] = f"{memory}m"
+    made["oom_score_adj"] = units.OOM_SCORE
     if process["cpu"]:
         made["cpus"] = float(process["cpu"].rstrip("%")) / 100
     if process["single"]:
@@ -204,7 +213,7 @@ def one_off(app: dict, release: str, facts: dict) -> dict:
     made = common(app, release, facts, app["images"][0]["name"], writable_static=True)
     made["volumes"] = made["volumes"] + secret_files(app, release, app.get("secret_files", []))
     made["profiles"] = ["manage"]
-    made["environment"] = {**facts["env"], **facts["secrets"], "HOME": "/tmp", "PROCESS": "manage", "COPY": "1"}
+    made["environment"] = {**facts["env"], **facts["search"], **facts["secrets"], "HOME": "/tmp", "PROCESS": "manage", "COPY": "1"}
     made["networks"] = {"default": {}}
     made["labels"] = {"quayside.app": app["name"], "quayside.process": "manage"}
     made["restart"] = "no"
@@ -277,13 +286,26 @@ def megabytes(text: str) -> int:
     return int(float(found[1]) * {"": 1 / 2**20, "K": 1 / 1024, "M": 1, "G": 1024, "T": 2**20}[found[2]]) if found else 0
 
 
-def facts_of(app: dict, release: str, record: dict, env: dict, secrets: dict, user: str, sizes: dict) -> dict:
-    """Return what ``project`` wants to know; ``sizes``: process -> {workers, memory}."""
+def facts_of(app: dict, release: str, record: dict, env: dict, secrets: dict, user: str, sizes: dict, configs: dict | None = None) -> dict:
+    """Return what ``project`` wants to know; ``sizes``: process -> {workers, limit}; ``configs``: image -> its Config, as the engine has it."""
+    configs = configs or {}
     return {"user": user, "images": {name: image["ref"] for name, image in record["images"].items()},
+            "image_env": {name: [line.partition("=")[0] for line in config.get("Env") or []] for name, config in configs.items()},
             "ports": record.get("ports", {}), "addresses": record.get("addresses", {}), "services": {},
             "env": {key: env_file.text(value) for key, value in env.items()},
             "secrets": {key: env_file.text(value) for key, value in secrets.items()},
-            "workers": {name: size["workers"] for name, size in sizes.items()}, "memory": {name: size["memory"] for name, size in sizes.items()}}
+            "workers": {name: size["workers"] for name, size in sizes.items()}, "memory": {name: size["limit"] for name, size in sizes.items()},
+            "search": search_path(app, env, configs.get(app["images"][0]["name"], {}))}
+
+
+def search_path(app: dict, env: dict, config: dict) -> dict:
+    """Return the variable by which Python finds the folder of manage.py, where that is not the working folder of the image; ``config`` is the image's."""
+    folder = posixpath.dirname(app["manage"])
+    if not folder:
+        return {}
+    before = env.get("PYTHONPATH") or next((line.partition("=")[2] for line in config.get("Env") or [] if line.startswith("PYTHONPATH=")), "")
+    place = posixpath.normpath(posixpath.join(config.get("WorkingDir") or "/", folder))
+    return {"PYTHONPATH": ":".join(part for part in (place, before) if part)}
 
 
 def render(value: dict, header: str = "") -> str:

@@ -80,7 +80,7 @@ def container(name, **fields):
     app = loaded(runtime="compose", images=[{"name": "app"}, {"name": "front"}], **fields)
     facts = {"user": "1:1", "images": {"app": "a", "front": "f"}, "ports": {}, "addresses": {}, "services": {},
              "env": model.release_environment(app, RELEASE, "main"),
-             "secrets": model.secret_environment(app), "workers": {}, "memory": {}}
+             "secrets": model.secret_environment(app), "workers": {}, "memory": {}, "search": {}}
     return compose_project.project(app, RELEASE, facts)["services"][name]["environment"]
 
 

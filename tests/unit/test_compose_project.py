@@ -16,7 +16,7 @@ from samples import CELERY, RELEASE, loaded
 
 FACTS = {"user": "998:997", "images": {"app": "quayside/pos-app:0123", "front": "quayside/pos-front:0123"}, "ports": {"web": 20001},
          "addresses": {}, "services": {}, "env": {"TIME_ZONE": "UTC"},
-         "secrets": {"SECRET_KEY": "a$b"}, "workers": {"web": 3, "worker": 2}, "memory": {"web": 384}}
+         "secrets": {"SECRET_KEY": "a$b"}, "workers": {"web": 3, "worker": 2}, "memory": {"web": 384}, "search": {}}
 
 
 def project(facts=None, **fields):
@@ -258,6 +258,23 @@ def test_helper_units_of_before_give_way_to_those_whose_name_no_app_can_have(tmp
     assert [words for words in asked if words[0] in ("stop", "start") and "journald" not in words[1]] == [
         ("stop", "--", "pos-keep.timer", "pos-images.timer"), ("start", "--", "quayside-keep@pos.timer", "quayside-images@pos.timer")]
     assert runtime.outdated() == {}
+
+
+@pytest.mark.parametrize(("manage", "env", "config", "path"), [
+    ("manage.py", {}, {"WorkingDir": "/app"}, None),
+    ("src/manage.py", {}, {"WorkingDir": "/app"}, "/app/src"),
+    ("/srv/site/manage.py", {}, {"WorkingDir": "/app"}, "/srv/site"),
+    ("src/manage.py", {}, {}, "/src"),
+    ("src/manage.py", {}, {"WorkingDir": "/app", "Env": ["A=b", "PYTHONPATH=/app/libs"]}, "/app/src:/app/libs"),
+    ("src/manage.py", {"PYTHONPATH": "/mine"}, {"WorkingDir": "/app", "Env": ["PYTHONPATH=/app/libs"]}, "/app/src:/mine"),
+])
+def test_every_process_of_the_image_finds_what_lies_beside_manage_py(manage, env, config, path):
+    app = loaded(runtime="compose", images=TWO_IMAGES, manage=manage, env=env,
+                 processes=[*CELERY, {"name": "front", "image": "front", "port": 3000, "routes": ["/next/"]}])
+    facts = {**FACTS, "env": env, "search": compose_project.search_path(app, env, config)}
+    services = compose_project.project(app, RELEASE, facts)["services"]
+    assert {services[name]["environment"].get("PYTHONPATH") for name in ("web", "worker", "beat", "manage")} == {path}
+    assert services["front"]["environment"].get("PYTHONPATH") == env.get("PYTHONPATH")
 
 
 @pytest.mark.parametrize(("name", "disabled"), [("web", False), ("worker", True), ("beat", True), ("manage", True)])

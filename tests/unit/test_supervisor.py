@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.quayside.django.plugins.module_utils import deploy, host, releases, supervisor, units
 from ansible_collections.quayside.django.plugins.module_utils.docker_engine import EngineError
 from ansible_collections.quayside.django.plugins.module_utils.supervisor import LIVE, OTHER, Container, Plan
-from samples import loaded
+from samples import CELERY, loaded
 
 LIVE_ID, OLD, NEW = "20261128000001-bbbbbbb", "20261128000000-aaaaaaa", "20261128000002-ccccccc"
 WEB, WORKER, BEAT = (f"pos-{LIVE_ID}-{name}-1" for name in ("web", "worker", "beat"))
@@ -76,6 +76,20 @@ def test_a_deploy_within_the_drain_of_the_last_one_leaves_it(tmp_path, draining,
     made.clear_leftovers()
     assert made.runtime.did == did
     assert len(made.notes) == len(did)
+
+
+@pytest.mark.parametrize(("handing", "whole"), [((), False), ((LIVE_ID,), True), ((OLD,), False)])
+@pytest.mark.parametrize("kind", ["systemd", "compose"])
+def test_a_release_is_whole_while_its_single_processes_wait_for_those_before_them(tmp_path, monkeypatch, kind, handing, whole):
+    """After a rollback the old beat may end its task: the same deploy again within that time has nothing to do."""
+    app = dict(loaded(runtime=kind, processes=CELERY), root=str(tmp_path))
+    runtime = deploy.RUNTIMES[kind](app, releases.Shelf(app["root"]))
+    (tmp_path / "releases" / LIVE_ID).mkdir(parents=True)
+    (tmp_path / "releases" / LIVE_ID / "units").write_text("\n".join(runtime.members(LIVE_ID)))
+    monkeypatch.setattr(supervisor, "list_helpers", lambda app: {"stop": set(), "replace": set(handing)})
+    singles = runtime.members(LIVE_ID, "singles")
+    monkeypatch.setattr(runtime, "running", lambda: {LIVE_ID: {unit: "active" for unit in runtime.members(LIVE_ID) if unit not in singles}})
+    assert runtime.whole(LIVE_ID) is whole
 
 
 def test_the_switch_says_at_once_what_docker_brings_back(tmp_path):
