@@ -68,6 +68,10 @@ class Runtime:
         """Return process -> {workers, memory and limit in MiB} on this host."""
         return self.plan()["processes"]
 
+    def programs(self, _release: str) -> list[str]:
+        """Return the words of the commands of a release's processes, among which are the names of start scripts."""
+        return sorted({word for process in self.app["processes"] for word in process["command"].split() if not word.startswith("-")})
+
     def variables(self) -> dict:
         """Return the secrets that arrive as variables."""
         return {name: value for name, value in self.secrets.items() if name not in self.app.get("secret_files", [])}

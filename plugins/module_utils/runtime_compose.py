@@ -240,6 +240,12 @@ class Compose(Runtime):
 
     restore_secrets = keep_secrets = settle_secrets
 
+    def programs(self, release: str) -> list[str]:
+        """Return the words of the commands of a release's processes, and of what its image starts by itself."""
+        image = self.shelf.record(release).get("images", {}).get(self.app["images"][0]["name"], {}).get("ref", "")
+        config = (self.images.inspect(image) if image else {}).get("Config") or {}
+        return sorted({*super().programs(release), *(config.get("Entrypoint") or []), *(config.get("Cmd") or [])})
+
     # Commands of the app
 
     def compose(self, release: str, *words: str) -> list[str]:
