@@ -11,15 +11,19 @@ it is reached by names, until it is made anew (docs/docker.md).
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import ipaddress
 import json
+import socket
+import struct
 
 from ansible_collections.quayside.django.plugins.module_utils import contained
 from ansible_collections.quayside.django.plugins.module_utils.docker_engine import Engine, EngineError
 
 MTU = "com.docker.network.driver.mtu"
 ETHERNET = 1500
+SIOCGIFMTU = 0x8921  # netdevice(7)
 
 
 def bridge(name: str) -> str:
@@ -123,14 +127,17 @@ def make(app: dict, name: str, engine: Engine | None = None) -> None:
     engine.post("/networks/create", body(app, name))
 
 
-def host_mtu(routes: str = "/proc/net/route", interfaces: str = "/sys/class/net") -> int:
+def way_out(routes: str) -> str:
+    """Return the interface by which a host reaches the internet, empty where no route leads there. ``routes``: as the kernel has them in /proc/net/route."""
+    found = (line.split()[:2] for line in routes.splitlines()[1:])
+    return next((interface for interface, destination in found if destination == "00000000"), "")
+
+
+def host_mtu() -> int:
     """Return the bytes of the largest packet of the interface by which this host reaches the internet, 1500 where nothing says it."""
-    with contextlib.suppress(OSError, ValueError), open(routes, encoding="ascii") as table:
-        for line in list(table)[1:]:
-            interface, destination = line.split()[:2]
-            if destination == "00000000":
-                with open(f"{interfaces}/{interface}/mtu", encoding="ascii") as size:
-                    return int(size.read())
+    with contextlib.suppress(OSError, ValueError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        interface = way_out(contained.text("/proc/1/net/route"))
+        return struct.unpack("16xi", fcntl.ioctl(any_socket, SIOCGIFMTU, struct.pack("16s16x", interface.encode()))[:20])[0]
     return ETHERNET
 
 

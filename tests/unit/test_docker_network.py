@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from ansible_collections.quayside.django.plugins.module_utils import docker_network, model
@@ -164,20 +165,17 @@ def test_a_network_that_another_one_has_is_refused(apps, words):
         model.load(full)
 
 
-@pytest.mark.parametrize(("routes", "sizes", "largest"), [
-    ("eth0\t00000000\t0100000A\neth0\t0000000A\t00000000", {"eth0": "1450"}, 1450),
-    ("eth1\t0000000A\t00000000\neth0\t00000000\t0100000A", {"eth0": "1500", "eth1": "1400"}, 1500),
-    ("ens3\t00000000\t0100000A", {"ens3": "9001"}, 9001),
-    ("eth1\t0000000A\t00000000", {"eth1": "1400"}, 1500),
-    ("eth0\t00000000\t0100000A", {}, 1500),
-    ("", {}, 1500),
-])
-def test_the_largest_packet_is_that_of_the_way_to_the_internet(tmp_path, routes, sizes, largest):
-    (tmp_path / "route").write_text(f"Iface\tDestination\tGateway\n{routes}\n")
-    for name, size in sizes.items():
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "mtu").write_text(f"{size}\n")
-    assert HOST_MTU(str(tmp_path / "route"), str(tmp_path)) == largest
+@pytest.mark.parametrize(("routes", "interface"), [
+    ("eth0\t00000000\t0100000A\neth0\t0000000A\t00000000", "eth0"), ("eth1\t0000000A\t00000000\neth0\t00000000\t0100000A", "eth0"),
+    ("eth1\t0000000A\t00000000", ""), ("", "")])
+def test_the_way_out_is_the_interface_of_the_route_to_everywhere(routes, interface):
+    assert docker_network.way_out(f"Iface\tDestination\tGateway\n{routes}") == interface
+
+
+@pytest.mark.parametrize("interface", ["lo", "none", ""])
+def test_the_kernel_says_how_large_its_packets_are(monkeypatch, interface):
+    monkeypatch.setattr(docker_network.contained, "text", lambda _path: f"Iface\tDestination\tGateway\n{interface}\t00000000\t0100000A\n")
+    assert HOST_MTU() == (int(Path("/sys/class/net/lo/mtu").read_text()) if interface == "lo" else 1500)
 
 
 @pytest.mark.parametrize(("largest", "given"), [(1500, None), (9001, None), (1450, "1450")])
