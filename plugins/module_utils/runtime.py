@@ -10,6 +10,7 @@ instances  start, members, place, dead, log, stop, replace, running, revive, who
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import grp
 import json
 import os
@@ -127,6 +128,27 @@ class Runtime:
 
     def ready(self, release: str, started: float, version: str) -> None:
         """Wait until a release's servers answer as the model wants while all its processes live; raise PhaseError."""
+        for process in self.wanted("servers"):
+            result = self.asked(release, self.check_of(release, process, version), started)
+            if not result.ok:
+                raise host.PhaseError(f"{result.reason}{self.patience(result.seconds)}", *self.log(release, process, started))
+        self.dead(self.members(release, "servers"), started)
+
+    def booted(self, release: str, started: float) -> str:
+        """Wait until a release's servers answer whatever they like, an error too, while all its processes live; raise PhaseError when one has died.
+
+        Return which of them lives and gave no answer within ``health.timeout``, an empty text for none: it may wait for the migrations.
+        """
+        silent = []
+        for process in self.wanted("servers"):
+            check = dataclasses.replace(self.check_of(release, process, ""), status=tuple(range(100, 600)), text="", json=None, headers={})
+            if not self.asked(release, check, started).ok:
+                silent.append(process["name"])
+        self.dead(self.members(release, "servers"), started)
+        return f"{', '.join(silent)} did not answer within {self.app['health']['timeout']} s (health.timeout)" if silent else ""
+
+    def asked(self, release: str, check: http_health.Check, started: float) -> http_health.Result:
+        """Ask until the answer is good, or ``health.timeout`` is over; raise PhaseError when one of the servers of the release has died."""
         wanted, looked = self.members(release, "servers"), [0.0]
 
         def alive() -> str:
@@ -135,11 +157,7 @@ class Runtime:
                 self.dead(wanted, started)
             return ""
 
-        for process in self.wanted("servers"):
-            result = http_health.wait([self.check_of(release, process, version)], deadline=self.app["health"]["timeout"], interval=0.05, alive=alive)
-            if not result.ok:
-                raise host.PhaseError(f"{result.reason}{self.patience(result.seconds)}", *self.log(release, process, started))
-        self.dead(wanted, started)
+        return http_health.wait([check], deadline=self.app["health"]["timeout"], interval=0.05, alive=alive)
 
     def patience(self, seconds: float) -> str:
         """Return which field says how long was waited, after a wait of ``seconds`` that came to its end."""

@@ -19,7 +19,8 @@ options:
   phases:
     description:
       - C(lock) takes the app's lock. C(resolve) finds the commit and refuses what cannot work here. C(fetch) writes code and env.
-        C(build) makes the venv and the units. C(migrate) checks the code, reads the migration plan and runs the release's commands.
+        C(build) makes the venv and the units. C(check) checks the code and reads the migration plan. Where migrations are pending, C(boot)
+        sees the servers start, and stops them again. C(migrate) runs the release's commands.
         C(start), C(probe), C(workers), C(quiet), C(switch), C(verify), C(hand_over), C(join), C(prune), C(retire) replace the live instance.
         C(record) writes the ledger and frees the lock. C(choose) and C(copy) are a rollback's resolve and fetch, C(relieve) its
         quiet, hand_over and join.
@@ -27,7 +28,7 @@ options:
     elements: str
     required: true
     choices:
-      [lock, resolve, choose, fetch, copy, build, migrate, start, probe, workers, quiet, switch, verify, hand_over, join, relieve, prune, retire,
+      [lock, resolve, choose, fetch, copy, build, check, boot, migrate, start, probe, workers, quiet, switch, verify, hand_over, join, relieve, prune, retire,
        record, abandon]
   run:
     description: Id of the run that deploys; the lock belongs to it.

@@ -42,10 +42,11 @@ def run(tmp_path):
         folder.mkdir(parents=True)
         made = deploy.Deploy.__new__(deploy.Deploy)
         made.app, made.options, made.phases, made.notes = app, {"first": True, "hazards": False}, [], []
-        made.shelf, made.release, made.record = releases.Shelf(str(tmp_path)), release, {"from": live}
+        made.shelf, made.release, made.record, made.process = releases.Shelf(str(tmp_path)), release, {"from": live}, None
         process = Process(fails, late)
         made.runtime = type("Runtime", (), {"manage": lambda self, *words: process, "by_hand": lambda self, *words: "by hand"})()
         try:
+            made.check()
             made.migrate()
         finally:
             made.store()
