@@ -33,8 +33,8 @@ from ansible_collections.quayside.django.plugins.module_utils.runtime_compose im
 from ansible_collections.quayside.django.plugins.module_utils.runtime_systemd import Systemd
 
 RUNTIMES = {"systemd": Systemd, "compose": Compose}
-PHASES = ("lock", "resolve", "choose", "fetch", "copy", "build", "check", "boot", "migrate", "start", "probe", "workers", "quiet", "switch",
-          "verify", "hand_over", "join", "relieve", "prune", "retire", "record", "abandon")
+PHASES = ("lock", "resolve", "choose", "fetch", "copy", "build", "check", "boot", "migrate", "start", "probe", "workers", "quiet", "hand_over",
+          "switch", "verify", "join", "relieve", "prune", "retire", "record", "abandon")
 
 INODES = 10000  # the bookshop's venv has 6800 files
 COMMANDS = "commands"  # the one-off that runs the commands of a release
@@ -572,10 +572,10 @@ class Deploy:
                 old.stop(self.record["from"], old.members(self.record["from"], "singles"))
             self.store(handed=time.time())
             self.runtime.start(self.release, "singles")
-        self.runtime.enliven()
 
     def join(self) -> None:
-        """Wait until the new workers take tasks."""
+        """Let systemd know what is live, and wait until the new workers take tasks."""
+        self.runtime.enliven()
         self.runtime.prepare_control(self.release)
         self.runtime.joined(self.release, self.record["started"], self.record.get("quieted", {}).get("revoked", []))
 

@@ -21,14 +21,14 @@ options:
       - C(lock) takes the app's lock. C(resolve) finds the commit and refuses what cannot work here. C(fetch) writes code and env.
         C(build) makes the venv and the units. C(check) checks the code and reads the migration plan. Where migrations are pending, C(boot)
         sees the servers start, and stops them again. C(migrate) runs the release's commands.
-        C(start), C(probe), C(workers), C(quiet), C(switch), C(verify), C(hand_over), C(join), C(prune), C(retire) replace the live instance.
+        C(start), C(probe), C(workers), C(quiet), C(hand_over), C(switch), C(verify), C(join), C(prune), C(retire) replace the live instance.
         C(record) writes the ledger and frees the lock. C(choose) and C(copy) are a rollback's resolve and fetch, C(relieve) its
         quiet, hand_over and join.
     type: list
     elements: str
     required: true
     choices:
-      [lock, resolve, choose, fetch, copy, build, check, boot, migrate, start, probe, workers, quiet, switch, verify, hand_over, join, relieve, prune, retire,
+      [lock, resolve, choose, fetch, copy, build, check, boot, migrate, start, probe, workers, quiet, hand_over, switch, verify, join, relieve, prune, retire,
        record, abandon]
   run:
     description: Id of the run that deploys; the lock belongs to it.
@@ -179,8 +179,8 @@ from ansible_collections.quayside.django.plugins.module_utils.printed import Ans
 
 HERE = AnsibleModule.__module__.rpartition(".")[0]
 # Imported once they are there: what is imported here, Ansible parses at each run.
-PHASES = ["lock", "resolve", "choose", "fetch", "copy", "build", "check", "boot", "migrate", "start", "probe", "workers", "quiet", "switch", "verify",
-          "hand_over", "join", "relieve", "prune", "retire", "record", "abandon"]
+PHASES = ["lock", "resolve", "choose", "fetch", "copy", "build", "check", "boot", "migrate", "start", "probe", "workers", "quiet", "hand_over", "switch",
+          "verify", "join", "relieve", "prune", "retire", "record", "abandon"]
 
 
 def load(code: str, folder: str):

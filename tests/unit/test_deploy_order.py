@@ -207,7 +207,7 @@ def instance(calls):
     return [call for call in calls if call in ("start servers", "booted", "stop servers of bbbbbbb", "migrate", "collectstatic", "commands ended", "probe")]
 
 
-TAIL = ["start workers", "stop singles of aaaaaaa", "quiet", "switch to bbbbbbb", "stop singles of aaaaaaa", "start singles", "joined", "stop all of aaaaaaa"]
+TAIL = ["start workers", "stop singles of aaaaaaa", "quiet", "stop singles of aaaaaaa", "start singles", "switch to bbbbbbb", "joined", "stop all of aaaaaaa"]
 
 
 def test_without_a_migration_the_servers_start_once_after_the_static_files(world):
@@ -285,7 +285,7 @@ def test_the_first_deploy_sees_the_servers_start_before_it_migrates(tmp_path, mo
     world.plan, world.boot = PLAN, MISSING_TABLE
     calls = world.run(DEPLOY)
     assert calls == ["build", "check", "plan", "collectstatic", "start servers", "booted", "stop servers of bbbbbbb", "migrate", "commands ended",
-                     "start servers", "probe", "start workers", "switch to bbbbbbb", "start singles", "joined"]
+                     "start servers", "probe", "start workers", "start singles", "switch to bbbbbbb", "joined"]
 
 
 def test_a_failed_migration_leaves_the_live_release_as_it_was(world):
@@ -311,8 +311,8 @@ def test_with_several_hosts_each_sees_its_servers_start_before_the_leader_migrat
     assert world.run(["migrate"], leader, world.release) == (["migrate", "commands ended"] if leader else [])
     assert world.run(VARS["__app_start"], leader, world.release) == ["start servers", "probe"]
     singles = ["stop singles of aaaaaaa"] * leader
-    assert world.run(VARS["__app_switch"], leader, world.release) == ["start workers", *singles, "quiet", "switch to bbbbbbb", *singles,
-                                                                     *["start singles"] * leader, "joined"]
+    assert world.run(VARS["__app_switch"], leader, world.release) == ["start workers", *singles, "quiet", *singles, *["start singles"] * leader,
+                                                                     "switch to bbbbbbb", "joined"]
 
 
 def test_a_host_that_does_not_lead_makes_its_own_static_files(world):
