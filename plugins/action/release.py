@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Send the code of a deploy to the host in one archive.
 
-Ansible would parse each of its sixty files, to find what they import: a fifth of the time of a rollback (docs/architecture.md).
+Ansible would parse each of its sixty files at each run, to find what they import (docs/architecture.md has the figures).
 """
 from __future__ import annotations
 
