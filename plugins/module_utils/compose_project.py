@@ -84,18 +84,23 @@ def one_off_name(app: dict, release: str, name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]", "_", f"{project_name(app, release)}-run-{name}")
 
 
-def command(app: dict, process: dict, release: str, workers: int, copy: int) -> list[str]:
+def command(app: dict, process: dict, release: str, workers: int, copy: int, image_env=()) -> list[str]:
     """Return the command of a container, empty for that of the image. A single process holds a lock for as long as it lives."""
     if not process["command"]:
         return []
-    line = processes.full_command(app, process, workers, HELPERS)
-    for name, value in variables(app, process, release, copy).items():
-        line = re.sub(r"\$(\{" + name + r"\}|" + name + r"(?![A-Za-z0-9_]))", lambda _found, value=value: value, line)
+    line = filled_in(processes.full_command(app, process, workers, HELPERS, image_env), variables(app, process, release, copy))
     if process["single"]:
         lock = shlex.quote(processes.single_lock(app, process))
         with_lock, without = shell_line.exec_line(line, f"flock --no-fork --timeout 30 {lock}"), shell_line.exec_line(line)
         return ["/bin/sh", "-c", f"if flock --version 2>/dev/null | grep -q util-linux; then {with_lock}; else {without}; fi"]
     return ["/bin/sh", "-c", shell_line.exec_line(line)] if NEEDS_SHELL.search(line) else shlex.split(line)
+
+
+def filled_in(text: str, values: dict) -> str:
+    """Return a text with the variables filled in that it names with a dollar."""
+    for name, value in values.items():
+        text = re.sub(r"\$(\{" + name + r"\}|" + name + r"(?![A-Za-z0-9_]))", lambda _found, value=value: value, text)
+    return text
 
 
 def variables(app: dict, process: dict, release: str, copy: int) -> dict:
@@ -109,8 +114,8 @@ def project(app: dict, release: str, facts: dict) -> dict:
     """Return the compose project of a release, as ``render`` writes it.
 
     ``facts``: user (uid:gid), images (name -> reference), ports (process -> port of localhost; empty when the edge is a container), env and
-    secrets (name -> text), workers (process -> number for ``auto``), memory (process -> MiB or 0), search
-    (what ``search_path`` returns).
+    secrets (name -> text), workers (process -> number for ``auto``), memory (process -> MiB or 0), image_env (image -> names of the variables that it
+    sets), search (what ``search_path`` returns).
     """
     services = {}
     before: list[str] = []
@@ -136,10 +141,10 @@ def service(app: dict, process: dict, release: str, facts: dict, copy: int) -> d
     """Return the service of one copy of a process."""
     name = process["name"]
     made = common(app, release, facts, process["image"], writable_static=False, data=process["data"])
-    argv = command(app, process, release, facts["workers"].get(name, 1), copy)
+    workers, image_env = facts["workers"].get(name, 1), facts.get("image_env", {}).get(process["image"], ())
+    argv = command(app, process, release, workers, copy, image_env)
     if argv:
         made["command"] = argv
-    # gunicorn and others read the last one where the image's own command says nothing.
     own = process["image"] == app["images"][0]["name"]  # a frontend has no business with the database's password
     secrets = {key: value for key, value in facts["secrets"].items() if own or key in process["secrets"]}
     # What lies in a file reaches those that would get the variable.
@@ -147,8 +152,9 @@ def service(app: dict, process: dict, release: str, facts: dict, copy: int) -> d
     made["volumes"] = made["volumes"] + secret_files(app, release, [secret for secret in app.get("secret_files", []) if secret not in unread])
     env = {key: value for key, value in facts["env"].items() if key.removesuffix("_FILE") not in unread}
     env.update(facts["search"] if own else {})
-    made["environment"] = {**env, **secrets, "HOME": "/tmp", **variables(app, process, release, copy),
-                           "WEB_CONCURRENCY": str(facts["workers"].get(name, 1)),
+    given = variables(app, process, release, copy)
+    celery = {key: filled_in(value, given) for key, value in processes.celery_variables(app, process, workers).items()}
+    made["environment"] = {**env, **secrets, "HOME": "/tmp", **given, **processes.concurrency(app, process, workers, image_env), **celery,
                            **{key: env_file.text(value) for key, value in process["env"].items()}}
     made["environment"].update({key: made["environment"].get(target, "") for key, target in process.get("aliases", {}).items()})
     made["networks"] = networks(process, f"{name}-{release}")
@@ -270,13 +276,15 @@ def megabytes(text: str) -> int:
     return int(float(found[1]) * {"": 1 / 2**20, "K": 1 / 1024, "M": 1, "G": 1024, "T": 2**20}[found[2]]) if found else 0
 
 
-def facts_of(app: dict, release: str, record: dict, env: dict, secrets: dict, user: str, sizes: dict, published: bool, config: dict | None = None) -> dict:
-    """Return what ``project`` wants to know; ``sizes``: process -> {workers, memory}; ``config`` is that of the app's own image."""
+def facts_of(app: dict, release: str, record: dict, env: dict, secrets: dict, user: str, sizes: dict, published: bool, configs: dict | None = None) -> dict:
+    """Return what ``project`` wants to know; ``sizes``: process -> {workers, memory}; ``configs``: image -> its Config, as the engine has it."""
+    configs = configs or {}
     return {"user": user, "images": {name: image["ref"] for name, image in record["images"].items()},
+            "image_env": {name: [line.partition("=")[0] for line in config.get("Env") or []] for name, config in configs.items()},
             "ports": record.get("ports", {}) if published else {}, "env": {key: env_file.text(value) for key, value in env.items()},
             "secrets": {key: env_file.text(value) for key, value in secrets.items()},
             "workers": {name: size["workers"] for name, size in sizes.items()}, "memory": {name: size["memory"] for name, size in sizes.items()},
-            "search": search_path(app, env, config or {})}
+            "search": search_path(app, env, configs.get(app["images"][0]["name"], {}))}
 
 
 def search_path(app: dict, env: dict, config: dict) -> dict:

@@ -52,8 +52,6 @@ class Runtime:
 
     def with_processes(self, wanted: list[dict]) -> Runtime:
         """Return the same runtime for a release whose processes are others."""
-        # Records of before containers do not say all of it.
-        wanted = [{"serves": process["socket"], "tcp": False, "routes": [process["route"]] * bool(process["route"]), **process} for process in wanted]
         other = type(self)(dict(self.app, processes=wanted), self.shelf, self.secrets)
         other.control, other.neighbours = self.control, self.neighbours
         return other
@@ -108,9 +106,9 @@ class Runtime:
 
     def prepare_control(self, release: str) -> None:
         """Start the process that speaks with celery workers, when the app has some; it imports the app while others start."""
-        workers = [process for process in self.app["processes"] if process["kind"] == "worker"]
+        workers = [process for process in self.app["processes"] if process["kind"] == "celery-worker"]
         if workers and self.control is None:
-            command = [*self.python(release), self.helper(release, "celery_control.py"), processes.celery_app(workers[0]["command"])]
+            command = [*self.python(release), self.helper(release, "celery_control.py"), processes.celery_app_of(self.app, workers[0])]
             self.control = celery_workers.Control(self.app, self.one_off(release, command, f"control-{os.getpid()}", 600))
 
     def manage(self, release: str, name: str, timeout: int) -> ManageProcess:
@@ -128,10 +126,11 @@ class Runtime:
 
     def ready(self, release: str, started: float, version: str) -> None:
         """Wait until a release's servers answer as the model wants while all its processes live; raise PhaseError."""
-        for process in self.wanted("servers"):
+        for process in self.probed():
             result = self.asked(release, self.check_of(release, process, version), started)
             if not result.ok:
-                raise host.PhaseError(f"{result.reason}{self.patience(result.seconds)}", *self.log(release, process, started))
+                reason = f"processes[{process['name']}]: {result.reason}{self.patience(result.seconds)}{self.waits(process)}"
+                raise host.PhaseError(reason, *self.log(release, process, started))
         self.dead(self.members(release, "servers"), started)
 
     def booted(self, release: str, started: float) -> str:
@@ -140,12 +139,16 @@ class Runtime:
         Return which of them lives and gave no answer within ``health.timeout``, an empty text for none: it may wait for the migrations.
         """
         silent = []
-        for process in self.wanted("servers"):
+        for process in self.probed():
             check = dataclasses.replace(self.check_of(release, process, ""), status=tuple(range(100, 600)), text="", json=None, headers={})
             if not self.asked(release, check, started).ok:
                 silent.append(process["name"])
         self.dead(self.members(release, "servers"), started)
         return f"{', '.join(silent)} did not answer within {self.app['health']['timeout']} s (health.timeout)" if silent else ""
+
+    def probed(self) -> list[dict]:
+        """Return the servers that answer without the workers, which start after them."""
+        return [process for process in self.wanted("servers") if process["probe"]]
 
     def asked(self, release: str, check: http_health.Check, started: float) -> http_health.Result:
         """Ask until the answer is good, or ``health.timeout`` is over; raise PhaseError when one of the servers of the release has died."""
@@ -158,6 +161,12 @@ class Runtime:
             return ""
 
         return http_health.wait([check], deadline=self.app["health"]["timeout"], interval=0.05, alive=alive)
+
+    def waits(self, process: dict) -> str:
+        """Return what to do where a server that did not answer waits for the workers, which start after it; empty where it is not known to have some."""
+        if process["name"] == processes.belongs_to(self.app["health"]["path"], self.app) or not self.wanted("workers"):
+            return ""
+        return f"; if {process['name']} waits for the workers, which start after the probe, set probe: false for it in the app model"
 
     def patience(self, seconds: float) -> str:
         """Return which field says how long was waited, after a wait of ``seconds`` that came to its end."""
@@ -173,10 +182,17 @@ class Runtime:
             missing -= set(self.control.ask({"do": "ping", "nodes": sorted(missing)}).get("nodes", []))
             if missing and time.monotonic() > deadline:
                 raise host.PhaseError(f"no answer from the celery worker {', '.join(sorted(missing))} within {self.app['health']['timeout']} s "
-                                      "(health.timeout)", look=f"{host.JOURNAL} -t {self.app['name']}-* -n 100 --no-pager")
+                                      f"(health.timeout){self.behind_script(missing)}", look=f"{host.JOURNAL} -t {self.app['name']}-* -n 100 --no-pager")
         self.dead(wanted, started)
         if revoked and wanted:
             self.control.ask({"do": "revoke", "nodes": celery_workers.nodes(self.app, release), "tasks": revoked})
+
+    def behind_script(self, missing: set) -> str:
+        """Return what may keep a start script's worker from having the name by which it is asked; empty where none of the missing has a script."""
+        names = [process["name"] for process in self.app["processes"] if process["kind"] == "celery-worker" and processes.is_wrapper(process["command"])
+                 and any(node.startswith(f"{self.app['name']}-{process['name']}-") for node in missing)]
+        return (f": the start script of {', '.join(names)} has to run Celery 5 or later without -n and --hostname, since the deploy names the node by "
+                "CELERY_WORKER_HOSTNAME, and with the app that CELERY_APP of the env names") if names else ""
 
     def quiet(self, release: str) -> dict:
         """Tell a release's celery workers to take no more tasks; return what ``resume`` needs to undo it."""

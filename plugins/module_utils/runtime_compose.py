@@ -177,8 +177,8 @@ class Compose(Runtime):
         uid, gid = host.ids(self.app["user"])
         env = env_file.parse(host.text(self.shelf.path(release, "env")))
         published = edges.EDGES[self.app["edge"]].published
-        config = self.images.inspect(record["images"][self.app["images"][0]["name"]]["ref"]).get("Config")
-        facts = compose_project.facts_of(self.app, release, record, env, self.variables(), f"{uid}:{gid}", sizes, published, config)
+        configs = {name: self.images.inspect(image["ref"]).get("Config") or {} for name, image in record["images"].items()}
+        facts = compose_project.facts_of(self.app, release, record, env, self.variables(), f"{uid}:{gid}", sizes, published, configs)
         project = compose_project.project(self.app, release, facts)
         if name:
             project["name"] = name

@@ -27,9 +27,10 @@ def full(command, **fields):
 
 
 @pytest.mark.parametrize(("command", "kind"), [
-    ("gunicorn pos.wsgi", "http"), ("/opt/x/bin/gunicorn pos.wsgi", "http"), ("uvicorn pos.asgi", "http"), ("hypercorn pos.asgi", "http"),
-    ("daphne pos.asgi:application", "http"), ("granian pos.wsgi", "http"), ("celery -A pos worker", "worker"), ("celery -A pos worker -Q a,b", "worker"),
-    ("celery --app=pos beat", "beat"), ("celery -A pos flower", "other"), ("python manage.py listen", "other"), ("node server.js", "other"),
+    ("gunicorn pos.wsgi", "server"), ("/opt/x/bin/gunicorn pos.wsgi", "server"), ("uvicorn pos.asgi", "server"), ("hypercorn pos.asgi", "server"),
+    ("daphne pos.asgi:application", "server"), ("granian pos.wsgi", "server"),
+    ("celery -A pos worker", "celery-worker"), ("celery -A pos worker -Q a,b", "celery-worker"),
+    ("celery --app=pos beat", "celery-beat"), ("celery -A pos flower", "other"), ("python manage.py listen", "other"), ("node server.js", "other"),
     ("FOO=1 gunicorn x", "other"), ("", "other"), ("gunicorn-like x", "other"),
 ])
 def test_the_kind_of_a_command(command, kind):
@@ -37,7 +38,7 @@ def test_the_kind_of_a_command(command, kind):
 
 
 def test_a_beat_of_a_project_called_worker_is_a_beat():
-    assert processes.kind("celery -A worker beat") == "beat"
+    assert processes.kind("celery -A worker beat") == "celery-beat"
 
 
 @pytest.mark.parametrize(("command", "name"), [
