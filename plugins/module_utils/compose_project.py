@@ -10,7 +10,7 @@ import posixpath
 import re
 import shlex
 
-from ansible_collections.quayside.django.plugins.module_utils import env_file, model, processes, shell_line
+from ansible_collections.quayside.django.plugins.module_utils import env_file, model, processes, shell_line, units
 
 HELPERS = "/quayside"  # where our programs are mounted in a container
 NEEDS_SHELL = re.compile(r"[|&;<>()$`*?\[\]#~]|^\w+=")
@@ -114,8 +114,8 @@ def project(app: dict, release: str, facts: dict) -> dict:
     """Return the compose project of a release, as ``render`` writes it.
 
     ``facts``: user (uid:gid), images (name -> reference), ports (process -> port of localhost; empty when the edge is a container), env and
-    secrets (name -> text), workers (process -> number for ``auto``), memory (process -> MiB or 0), image_env (image -> names of the variables that it
-    sets), search (what ``search_path`` returns).
+    secrets (name -> text), workers (process -> number for ``auto``), memory (process -> MiB of its limit, or 0), image_env (image -> names of the
+    variables that it sets), search (what ``search_path`` returns).
     """
     services = {}
     before: list[str] = []
@@ -166,6 +166,7 @@ def service(app: dict, process: dict, release: str, facts: dict, copy: int) -> d
     memory = megabytes(process["memory"]) or facts["memory"].get(name, 0)
     if memory:
         made["mem_limit"] = f"{memory}m"
+    made["oom_score_adj"] = units.OOM_SCORE
     if process["cpu"]:
         made["cpus"] = float(process["cpu"].rstrip("%")) / 100
     if process["single"]:
@@ -277,13 +278,13 @@ def megabytes(text: str) -> int:
 
 
 def facts_of(app: dict, release: str, record: dict, env: dict, secrets: dict, user: str, sizes: dict, published: bool, configs: dict | None = None) -> dict:
-    """Return what ``project`` wants to know; ``sizes``: process -> {workers, memory}; ``configs``: image -> its Config, as the engine has it."""
+    """Return what ``project`` wants to know; ``sizes``: process -> {workers, limit}; ``configs``: image -> its Config, as the engine has it."""
     configs = configs or {}
     return {"user": user, "images": {name: image["ref"] for name, image in record["images"].items()},
             "image_env": {name: [line.partition("=")[0] for line in config.get("Env") or []] for name, config in configs.items()},
             "ports": record.get("ports", {}) if published else {}, "env": {key: env_file.text(value) for key, value in env.items()},
             "secrets": {key: env_file.text(value) for key, value in secrets.items()},
-            "workers": {name: size["workers"] for name, size in sizes.items()}, "memory": {name: size["memory"] for name, size in sizes.items()},
+            "workers": {name: size["workers"] for name, size in sizes.items()}, "memory": {name: size["limit"] for name, size in sizes.items()},
             "search": search_path(app, env, configs.get(app["images"][0]["name"], {}))}
 
 

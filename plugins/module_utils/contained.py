@@ -347,6 +347,50 @@ def hard_link(source: str, target: str) -> bool:
     return True
 
 
+def link_tree(source: str, target: str, owner: tuple[int, int] | None = None) -> None:
+    """Give all files and links below ``source``, a folder of root's, a second name below the folder ``target``, whoever owns that.
+
+    What is in their way there is replaced; what is beside them stays. ``owner``: uid and gid of the folders that are made, by default those of the
+    folders in ``source``.
+    """
+    with opened(source) as here, opened(target) as there:
+        link_below(here, there, owner)
+
+
+def link_below(source: int, target: int, owner: tuple[int, int] | None) -> None:
+    """Do what ``link_tree`` does for two open folders."""
+    for name in os.listdir(source):
+        have = os.stat(name, dir_fd=source, follow_symlinks=False)
+        if not stat.S_ISDIR(have.st_mode):
+            discard(target, name)
+            os.link(name, name, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
+            continue
+        there = here = -1
+        try:
+            here = os.open(name, FOLDER_FLAGS, dir_fd=source)
+            there = entered(target, name, stat.S_IMODE(have.st_mode), owner or (have.st_uid, have.st_gid))
+            link_below(here, there, owner)
+        finally:
+            for handle in (here, there):
+                if handle != -1:
+                    os.close(handle)
+
+
+def entered(where: int, name: str, mode: int, owner: tuple[int, int]) -> int:
+    """Open a folder of an open folder, which is made with this mode and owner when it is not there; what else has its name is removed."""
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISDIR(os.stat(name, dir_fd=where, follow_symlinks=False).st_mode):
+            discard(where, name)
+    try:
+        os.mkdir(name, 0o700, dir_fd=where)
+    except FileExistsError:
+        return os.open(name, FOLDER_FLAGS, dir_fd=where)
+    handle = os.open(name, FOLDER_FLAGS, dir_fd=where)
+    os.fchown(handle, *owner)
+    os.fchmod(handle, mode)
+    return handle
+
+
 def rename(source: str, target: str) -> None:
     """Give what lies at ``source`` the name ``target``, on the same disk; what lies at ``target`` is replaced."""
     with parent(source) as (from_folder, from_name), parent(target) as (to_folder, to_name):

@@ -90,6 +90,7 @@ class Deploy:
             self.app = dict(app, processes=self.record["processes"])
         self.runtime = RUNTIMES[app["runtime"]](self.app, self.shelf, options["secrets"])
         self.runtime.registry_password = options.get("registry_password") or ""
+        self.runtime.source_key = options.get("source_key") or ""
         self.runtime.neighbours = options.get("apps") or []
         self.notes: list[str] = []
         self.seconds: dict = {}
@@ -466,7 +467,7 @@ class Deploy:
         self.store()
         for name in ("static", "frontends"):
             if contained.is_folder(self.shelf.path(target, name)):
-                host.run(["cp", "-a", "--link", "--", f"{self.shelf.path(target, name)}/.", self.shelf.path(self.release, name)])
+                contained.link_tree(self.shelf.path(target, name), self.shelf.path(self.release, name))
         text = host.text(self.shelf.path(target, "env")).replace(target, self.release)
         # How it is reached is that of today, as secrets are: the edge serves these names, whatever the release served once.
         text = env_file.render({**env_file.parse(text), **model.told(self.app, self.record["secure"], frozenset(self.options["secrets"]))})

@@ -28,6 +28,7 @@ from ansible_collections.quayside.django.plugins.module_utils import (
     dns_query,
     doctor_app,
     doctor_host,
+    doctor_processes,
     edges,
     env_file,
     host,
@@ -299,6 +300,7 @@ def application(app: dict, apps: list[dict]) -> list[dict]:
                              "run quayside.django.deploy", app["name"]))
     found += [finding("release.damaged", "error", f"app {app['name']}: release {live}", f"{text}, so its next start fails", "run quayside.django.deploy, which "
                       "makes it anew", app["name"]) for text in RUNTIMES[app["runtime"]](app, shelf).damage(live)]
+    found += of_processes(app, apps, shelf, live)
     seen = ask(app, shelf, live)
     folders = {"static": [app["static"]["root"] if app["static"]["root"].startswith("/") else shelf.path(live, "static")],
                "media": [app["media"]["root"] if app["media"]["root"].startswith("/") else f"{app['shared']}/media"]}
@@ -312,6 +314,15 @@ def application(app: dict, apps: list[dict]) -> list[dict]:
     wanted, others = connections(app, apps)
     found += doctor_app.connections(app, seen, wanted, others)
     return [*found, *public(app, shelf, live, record)]
+
+
+def of_processes(app: dict, apps: list[dict], shelf, live: str) -> list[dict]:
+    """Return what is wrong with what runs of the live release."""
+    current = dict(app, processes=shelf.record(live).get("processes", app["processes"]))
+    seen = RUNTIMES[app["runtime"]](current, shelf).describe(live)
+    cores, memory = host.size()
+    plan = sizing.plan({"cores": cores, "memory": memory}, apps)
+    return doctor_processes.findings(current, seen) + doctor_processes.room(current, seen, plan["apps"][app["name"]]["processes"], plan["reserve"], memory)
 
 
 def by_hand(app: dict, shelf, live: str) -> str:

@@ -14,7 +14,7 @@ import re
 import subprocess
 import tempfile
 
-from ansible_collections.quayside.django.plugins.module_utils import builder, contained, host, image_archive, releases
+from ansible_collections.quayside.django.plugins.module_utils import builder, contained, deploy_key, host, image_archive, releases, ssh_agent
 from ansible_collections.quayside.django.plugins.module_utils.docker_engine import Engine, EngineError
 
 DIGEST = re.compile(r"^sha256:[0-9a-f]{64}\Z")
@@ -25,11 +25,11 @@ BUILD_SECONDS = 3600
 
 class Images:
     """The images of one app. ``secrets`` are its secret variables, of which a build may name some; ``rebuilt`` says when its dependencies were last taken
-    anew because somebody asked for it, empty for never, and ``fresh`` whether that is now."""
+    anew because somebody asked for it, empty for never, and ``fresh`` whether that is now; ``source_key`` is the deploy key, which a build may be lent."""
 
-    def __init__(self, app: dict, secrets: dict, registry_password: str = "", rebuilt: str = "", fresh: bool = False):
+    def __init__(self, app: dict, secrets: dict, registry_password: str = "", rebuilt: str = "", fresh: bool = False, source_key: str = ""):
         self.app, self.secrets, self.password = app, secrets, registry_password
-        self.rebuilt, self.fresh = rebuilt, fresh
+        self.rebuilt, self.fresh, self.source_key = rebuilt, fresh, source_key
         self.engine = Engine(timeout=1800)
         self.builder = ""  # the socket of the app's builder, while it runs
 
@@ -198,7 +198,8 @@ class Images:
         argv += [word for key in arguments for word in ("--build-arg", key)]
         secrets = {f"QUAYSIDE_BUILD_{number}": (name, self.secrets[name]) for number, name in enumerate(image["secrets"])}
         argv += [word for variable, (name, _value) in secrets.items() for word in ("--secret", f"id={name},env={variable}")]
-        with self.docker_config() as config:
+        with self.docker_config() as config, self.lent_key() as lent:
+            argv += lent
             env = {**host.LOCALE, **arguments, **{variable: value for variable, (_name, value) in secrets.items()},
                    "DOCKER_CONFIG": config, "DOCKER_HOST": f"unix://{self.builder}", "DOCKER_BUILDKIT": "1", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
             try:
@@ -207,13 +208,24 @@ class Images:
             except subprocess.TimeoutExpired as error:
                 raise host.PhaseError(f"the build of images[{image['name']}] did not end within {BUILD_SECONDS // 60} minutes") from error
         if done.returncode:
-            raise host.PhaseError(f"the image {image['name']} could not be built ({image['dockerfile']} in {image['context'] or 'the root of the source'})",
+            hint = deploy_key.hint(self.app, done.stdout)
+            raise host.PhaseError(f"the image {image['name']} could not be built ({image['dockerfile']} in {image['context'] or 'the root of the source'})"
+                                  + (f": {hint}" if hint else ""),
                                   readable(done.stdout), f"cd {context} && docker build -f {dockerfile} .", lines=host.BUILD_LINES)
         builder.hand_over(self.builder, one["ref"], self.engine.socket)
         if not self.here(one):
             raise host.PhaseError(f"the image {image['name']} was built, and is not the one that was asked for", look=f"docker image inspect {one['ref']}")
         Engine(self.builder).delete(f"/images/{one['ref']}", force=True)  # its layers stay in the builder's cache
         return f"built {one['ref']}"
+
+    @contextlib.contextmanager
+    def lent_key(self):
+        """Yield the words by which a build is lent the deploy key, none where the app model does not say so; its agent ends afterwards."""
+        if not self.app["source"]["build_ssh"]:
+            yield []
+            return
+        with deploy_key.lent(self.app, self.source_key, BUILD_SECONDS + 60) as folder:
+            yield ["--ssh", f"default={folder}/{ssh_agent.SOCKET}", "--secret", f"id={deploy_key.KNOWN_HOSTS},src={folder}/{deploy_key.KNOWN_HOSTS}"]
 
     @contextlib.contextmanager
     def docker_config(self):

@@ -119,6 +119,9 @@ FRONTEND = {
 BUILD = {
     "command": {"type": "str", "required": True, "description": "A shell line: C(npm ci && npm run build)."},
     "folder": {"type": "str", "default": "", "description": "Folder from the app's root in which it runs; C(../frontend) is one beside it in the repository."},
+    "inputs": {"type": "list", "elements": "str", "default": [], "description": [
+        "Folders and files from the app's root that it reads, its own folder among them (C([frontend, templates])). It sees nothing else of the source, "
+        "and runs again only when one of them changes. Default: all of the source."]},
     "env": {"type": "dict", "default": {}, "description": "Variables for it, beside the app's."},
     "secrets": {"type": "list", "elements": "str", "default": [], "description": [
         "Names of the app's secrets that this command gets as variables, such as a token of a registry of packages. It sees no others."]},
@@ -230,6 +233,9 @@ SPEC = {
             "Branch, tag or commit; with images from a registry their tag. C(-e version=…) on the command line wins. Default: C(main); "
             "C(latest) for images from a registry; for a folder its commit, where it is one of git's without changes."]},
         "subdir": {"type": "str", "default": "", "description": "Folder of the repository that is the app's root."},
+        "build_ssh": {"type": "bool", "default": False, "description": [
+            "Lend the deploy key to what builds, by an ssh-agent, for requirements and packages of npm by C(git+ssh) and C(RUN --mount=type=ssh). Who can push "
+            "a branch that is deployed can use the key then, while the build runs."]},
         "without": {"type": "list", "elements": "str", "default": [], "choices": ["submodules", "lfs"], "description":
             "What of the repository may be missing in a release. A deploy fetches no submodules and no files of Git LFS, and refuses a version that has some."},
     }, "Where the code comes from. A deploy key for C(git@…) is the secret C(SOURCE_KEY)."),
@@ -636,6 +642,8 @@ def inspect_source(app: dict) -> list[str]:
         found.append("source: give repo or folder, not both")
     found += [f"build[{number}].secrets: {name} is none of the app's secrets; there are {', '.join(sorted(secret_environment(app)))}"
               for number, command in enumerate(app["build"]) for name in command["secrets"] if name not in secret_environment(app)]
+    found += [f"build[{number}].inputs: the command runs in {command['folder'] or '.'} and would not see it: name that too, or leave inputs out"
+              for number, command in enumerate(app["build"]) if command["inputs"] and not fields.seen(app, command)]
     words = [("options", word) for word in python_env.options(app["python"])[0]] + [("packages", word) for word in app["python"]["packages"]]
     found += [f"python.{field}: a login stands in it, and every user of the host would see it among the arguments: give it by python.env (UV_INDEX, "
               "PIP_EXTRA_INDEX_URL) or in a requirements file" for field, word in words if PASSWORD_IN_URL.search(word)]
@@ -645,6 +653,8 @@ def inspect_source(app: dict) -> list[str]:
         if app["images"]:
             found.append("images: are for runtime: compose; with systemd the code comes from source")
         return found
+    if source["build_ssh"] and not any(image["from"] == "build" for image in app["images"]):
+        found.append("source.build_ssh: no image of the app is built on the host, so nobody could use the key: leave it out")
     names = [image["name"] for image in app["images"]]
     for name in sorted({name for name in names if names.count(name) > 1}):
         found.append(f"images: two are called {name}")
@@ -905,6 +915,8 @@ def needed_secrets(app: dict) -> dict:
         needed["DATABASE_URL"] = "database.engine is external"
     if app["cache"]["engine"] == "redis" and app["cache"]["port"]:
         needed["REDIS_PASSWORD"] = "cache.port opens a TCP port"
+    if app["source"]["build_ssh"]:
+        needed["SOURCE_KEY"] = "source.build_ssh lends it to builds"
     if app["registry"]["user"]:
         needed["REGISTRY_PASSWORD"] = "registry.user is given"
     return needed

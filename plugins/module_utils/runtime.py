@@ -5,7 +5,7 @@ A runtime runs instances of an app. ``Systemd`` and ``Compose`` have the same ve
 
 on disk    install, outdated, forget, check, fetch, build, copy, settle_secrets, restore_secrets
 commands   one_off, end_one_off, manage, by_hand
-instances  start, members, place, dead, log, stop, replace, running, revive, whole, memory, describe
+instances  start, members, place, dead, log, last_output, process_of, stop, replace, running, revive, whole, memory, describe
 """
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from collections.abc import Callable
 from ansible_collections.quayside.django.plugins.module_utils import (
     celery_control,
     celery_workers,
+    cgroup,
     contained,
     django_run,
     host,
@@ -38,6 +39,7 @@ from ansible_collections.quayside.django.plugins.module_utils import (
 JOURNALS = "/run/systemd/journal"  # and a dot and the name of one: the folder of its sockets
 IN_APP = {"django_run.py": django_run, "celery_control.py": celery_control}
 # Before a reload returns, nginx's old workers have taken connections whose requests are yet to come: those they still send to the old instance.
+MOST_AT_ONCE = 64  # requests of one look
 OLD_EDGE = 'tries=0; while pgrep -f "[n]ginx: worker process is shutting down" >/dev/null && [ $tries -lt 60 ]; do sleep 0.5; tries=$((tries + 1)); done'
 
 
@@ -48,6 +50,7 @@ class Runtime:
         self.app, self.shelf, self.secrets = app, shelf, secrets or {}
         self.neighbours: list[dict] = []  # all apps of the host: they share its memory
         self.control = None
+        self.source_key = ""  # the deploy key, for builds that are lent it
         self.rebuilt, self.fresh = "", False  # when its dependencies were built anew because somebody asked for it, and whether that is now
 
     def with_processes(self, wanted: list[dict]) -> Runtime:
@@ -56,11 +59,15 @@ class Runtime:
         other.control, other.neighbours = self.control, self.neighbours
         return other
 
-    def sizes(self) -> dict:
-        """Return process -> {workers, memory in MiB} on this host."""
+    def plan(self) -> dict:
+        """Return what the app gets of this host, as sizing.plan says."""
         cores, memory = host.size()
         apps = [self.app, *(app for app in self.neighbours if app["name"] != self.app["name"])]
-        return sizing.plan({"cores": cores, "memory": memory}, apps)["apps"][self.app["name"]]["processes"]
+        return sizing.plan({"cores": cores, "memory": memory}, apps)["apps"][self.app["name"]]
+
+    def sizes(self) -> dict:
+        """Return process -> {workers, memory and limit in MiB} on this host."""
+        return self.plan()["processes"]
 
     def variables(self) -> dict:
         """Return the secrets that arrive as variables."""
@@ -126,12 +133,17 @@ class Runtime:
 
     def ready(self, release: str, started: float, version: str) -> None:
         """Wait until a release's servers answer as the model wants while all its processes live; raise PhaseError."""
+        wanted, sizes = self.members(release, "servers"), self.sizes()
         for process in self.probed():
-            result = self.asked(release, self.check_of(release, process, version), started)
-            if not result.ok:
-                reason = f"processes[{process['name']}]: {result.reason}{self.patience(result.seconds)}{self.waits(process)}"
-                raise host.PhaseError(reason, *self.log(release, process, started))
-        self.dead(self.members(release, "servers"), started)
+            # The first answer is that of one worker; then as many at once as there are workers, whose first pages may be slow.
+            for number in dict.fromkeys((1, min(sizes[process["name"]]["workers"], MOST_AT_ONCE))):
+                result = self.asked(release, [self.check_of(release, process, version)] * number, started)
+                if not result.ok:
+                    self.dead(wanted, started)
+                    at_once = f"asked {number} times at once, as it has {number} workers: " if number > 1 else ""
+                    reason = f"processes[{process['name']}]: {at_once}{result.reason}{self.patience(result.seconds)}{self.waits(process)}"
+                    raise host.PhaseError(reason, *self.log(release, process, started))
+        self.dead(wanted, started)
 
     def booted(self, release: str, started: float) -> str:
         """Wait until a release's servers answer whatever they like, an error too, while all its processes live; raise PhaseError when one has died.
@@ -141,7 +153,7 @@ class Runtime:
         silent = []
         for process in self.probed():
             check = dataclasses.replace(self.check_of(release, process, ""), status=tuple(range(100, 600)), text="", json=None, headers={})
-            if not self.asked(release, check, started).ok:
+            if not self.asked(release, [check], started).ok:
                 silent.append(process["name"])
         self.dead(self.members(release, "servers"), started)
         return f"{', '.join(silent)} did not answer within {self.app['health']['timeout']} s (health.timeout)" if silent else ""
@@ -150,8 +162,8 @@ class Runtime:
         """Return the servers that answer without the workers, which start after them."""
         return [process for process in self.wanted("servers") if process["probe"]]
 
-    def asked(self, release: str, check: http_health.Check, started: float) -> http_health.Result:
-        """Ask until the answer is good, or ``health.timeout`` is over; raise PhaseError when one of the servers of the release has died."""
+    def asked(self, release: str, checks: list[http_health.Check], started: float) -> http_health.Result:
+        """Ask until all answers are good, or ``health.timeout`` is over; raise PhaseError when one of the servers of the release has died."""
         wanted, looked = self.members(release, "servers"), [0.0]
 
         def alive() -> str:
@@ -160,7 +172,16 @@ class Runtime:
                 self.dead(wanted, started)
             return ""
 
-        return http_health.wait([check], deadline=self.app["health"]["timeout"], interval=0.05, alive=alive)
+        return http_health.wait(checks, deadline=self.app["health"]["timeout"], interval=0.05, alive=alive, together=len(checks) > 1)
+
+    def spared(self, name: str, process: dict, pid: int, killed: bool) -> None:
+        """Raise PhaseError when the kernel has killed a process of a unit or container for memory.
+
+        ``pid``: its main process, 0 when it does not run; ``killed``: whether systemd or the engine has seen such a kill.
+        """
+        seen = cgroup.memory(pid) if pid else {}
+        if process and (seen.get("kills") or killed):
+            raise host.PhaseError(f"{name}: {cgroup.told(seen)}: {cgroup.advice(process)}", *self.last_output(name))
 
     def waits(self, process: dict) -> str:
         """Return what to do where a server that did not answer waits for the workers, which start after it; empty where it is not known to have some."""
@@ -252,9 +273,10 @@ class Runtime:
                                   "somebody else holds them", look=f"ss -Htlnpe 'sport >= :{own[0]} and sport <= :{own[-1]}'")
         return chosen
 
-    def describe(self, _release: str) -> list[dict]:
-        """Return what is known of each container of a release; none without containers."""
-        return []
+    def seen(self, process: str, pid: int, **more) -> dict:
+        """Return what is known of a unit or container: ``more``, its memory in bytes, and the command lines that run in it."""
+        memory = cgroup.memory(pid) if pid else {}
+        return {"process": process, "used": 0, "limit": 0, "kills": 0, **memory, "commands": cgroup.commands(pid) if pid else [], **more}
 
     def close(self) -> None:
         """Let helpers end."""

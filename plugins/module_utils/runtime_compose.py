@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import subprocess
 import time
 
@@ -29,6 +30,7 @@ from ansible_collections.quayside.django.plugins.module_utils.images import Imag
 from ansible_collections.quayside.django.plugins.module_utils.runtime import IN_APP, OLD_EDGE, Runtime, source_of
 
 UNITS = "/etc/systemd/system"
+ANONYMOUS = re.compile(r"^[0-9a-f]{64}\Z")  # the name that the engine gives to a volume which nobody names
 # Arguments: the name of a container, seconds, and a docker compose run that makes it. When its time is over the client alone would end, and the
 # container would go on with what it does.
 ONE_OFF = ('name=$1; seconds=$2; shift 2; timeout --kill-after=10 "$seconds" "$@"; status=$?; '
@@ -54,7 +56,7 @@ class Compose(Runtime):
 
     @property
     def images(self) -> Images:
-        return Images(self.app, self.secrets, self.registry_password, self.rebuilt, self.fresh)
+        return Images(self.app, self.secrets, self.registry_password, self.rebuilt, self.fresh, self.source_key)
 
     # What is on disk
 
@@ -305,13 +307,21 @@ class Compose(Runtime):
         for name in wanted:
             known = self.known(name)
             state = known.get("State", {})
+            self.spared(name, self.process_of(known), state.get("Pid", 0), bool(state.get("OOMKilled")))
             if state.get("Status") == "running" and known.get("RestartCount", 0) == 0:
                 continue
-            how = "was killed for its memory" if state.get("OOMKilled") else f"status {state.get('ExitCode')}"
-            if state.get("Error"):
-                how = state["Error"]
+            how = state.get("Error") or f"status {state.get('ExitCode')}"
             raise host.PhaseError(f"{name} died at its start ({how})" if known else f"there is no container {name}", self.output(name), f"docker logs {name}")
         return ""
+
+    def process_of(self, known: dict) -> dict:
+        """Return the process of a container; empty for one that is not there, or whose process the model no longer has."""
+        name = ((known.get("Config") or {}).get("Labels") or {}).get("quayside.process", "")
+        return next((process for process in self.wanted() if process["name"] == name), {})
+
+    def last_output(self, name: str) -> tuple[str, str]:
+        """Return the last lines of a container's log, and the command that shows more."""
+        return self.output(name), f"docker logs {name}"
 
     def output(self, name: str) -> str:
         """Return what a container printed, as far as it says why it ended, and what Docker's own health check last said."""
@@ -397,14 +407,16 @@ class Compose(Runtime):
         return found
 
     def describe(self, release: str) -> list[dict]:
-        """Return what Docker knows of each container of a release: process, state, health, image, since when."""
+        """Return what is known of each container of a release; ``state`` is Docker's, ``runs`` the same in systemd's words."""
         found = []
         for name in self.shelf.units(release):
             known = self.known(name)
             state, config = known.get("State", {}), known.get("Config", {})
-            found.append({"name": name, "process": config.get("Labels", {}).get("quayside.process", ""), "state": state.get("Status", "missing"),
-                          "health": (state.get("Health") or {}).get("Status", ""), "image": config.get("Image", ""),
-                          "since": state.get("StartedAt", "")[:19], "restarts": known.get("RestartCount", 0)})
+            volumes = [mount["Destination"] for mount in known.get("Mounts") or [] if mount.get("Type") == "volume" and ANONYMOUS.match(mount.get("Name", ""))]
+            found.append(self.seen(self.process_of(known).get("name", ""), state.get("Pid", 0), name=name, state=state.get("Status", "missing"),
+                                   runs=STATES.get(state.get("Status", ""), "missing"), health=(state.get("Health") or {}).get("Status", ""),
+                                   status=state.get("ExitCode", 0), image=config.get("Image", ""), since=state.get("StartedAt", "")[:19],
+                                   restarts=known.get("RestartCount", 0), killed=bool(state.get("OOMKilled")), volumes=volumes))
         return found
 
     def prune(self, records: dict, before: str) -> list[str]:

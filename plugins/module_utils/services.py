@@ -23,9 +23,12 @@ PSQL = ["psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", SUPERUSER
 PSQL_OPTIONS = "-c log_statement=none -c log_min_duration_statement=-1 -c log_min_error_statement=panic"
 
 
+FIELDS = {"db": "database", "redis": "cache"}  # service -> field of the model, and of the sizes
+
+
 def parts(app: dict) -> list[str]:
     """Return the names of the app's services: ``db``, ``redis``, both or none."""
-    return [name for name, field in (("db", "database"), ("redis", "cache")) if app[field]["engine"] == "container"]
+    return [name for name, field in FIELDS.items() if app[field]["engine"] == "container"]
 
 
 def projects(apps: list[dict]) -> list[dict]:
@@ -88,7 +91,7 @@ def common(app: dict, name: str, image: str, memory: int) -> dict:
 def database(app: dict, size: dict) -> dict:
     """Return the service of the database."""
     name, user = app["database"]["name"], app["database"]["user"]
-    made = common(app, "db", app["database"]["image"], size.get("memory", 0))
+    made = common(app, "db", app["database"]["image"], size.get("limit", size.get("memory", 0)))
     made["command"] = ["postgres"]
     for key, value in sorted((size.get("settings") or {}).items()):
         made["command"] += ["-c", f"{key}={value}"]
@@ -111,7 +114,7 @@ def database(app: dict, size: dict) -> dict:
 
 def cache(app: dict, size: dict, conf: str) -> dict:
     """Return the service of the cache."""
-    made = common(app, "redis", app["cache"]["image"], size.get("memory", 0))
+    made = common(app, "redis", app["cache"]["image"], size.get("limit", size.get("memory", 0)))
     made["command"] = ["redis-server", REDIS_CONF]
     made["volumes"] = ["redis:/data", f"{folder(app)}/secrets/redis.conf:{REDIS_CONF}:ro"]
     made["tmpfs"] = ["/tmp:mode=1777"]
@@ -122,6 +125,20 @@ def cache(app: dict, size: dict, conf: str) -> dict:
     shown = re.sub(r"^(requirepass) .*$", r"\1", re.sub(r"^user default .*\n", "", conf, flags=re.M), flags=re.M)
     made["labels"]["quayside.config"] = hashlib.sha256(shown.encode()).hexdigest()[:16]
     return made
+
+
+def limits(text: str) -> dict:
+    """Return service -> MiB of its memory limit, of the text of a project.
+
+    >>> limits('services:\\n  db:\\n    image: x\\n    mem_limit: "672m"\\n  redis:\\n    image: y\\n')
+    {'db': 672}
+    """
+    return {name: int(size) for name, size in re.findall(r'^  (\w+):\n(?:    .*\n)*?    mem_limit: "?(\d+)m"?$', text, re.MULTILINE)}
+
+
+def with_limits(sizes: dict, wanted: dict) -> dict:
+    """Return the sizes of an app with other limits of memory; ``wanted``: service -> MiB."""
+    return {**sizes, **{FIELDS[name]: {**(sizes.get(FIELDS[name]) or {}), "limit": limit} for name, limit in wanted.items()}}
 
 
 def has_password(conf: str) -> bool:
