@@ -18,6 +18,7 @@ from ansible_collections.quayside.django.plugins.module_utils import (
     host,
     http_health,
     layout,
+    log_hints,
     migrations,
     model,
     release_commands,
@@ -45,9 +46,9 @@ METHODS = {"lock": "take_lock", "record": "write_down"}  # phases whose name is 
 class Failure(Exception):
     """A phase that failed, with all that a person needs to go on."""
 
-    def __init__(self, phase: str, error: PhaseError):
+    def __init__(self, phase: str, error: PhaseError, hint: str = ""):
         self.phase, self.reason, self.log, self.look = error.phase or phase, error.reason, error.log, error.look
-        text = f"{self.phase}: {error.reason}"
+        text = f"{self.phase}: {error.reason}" + (f"\nto do: {hint}" if hint else "")
         if error.log:
             text += "\nlast lines of its log:\n" + "\n".join(f"  {line}" for line in error.log.splitlines())
         if error.look:
@@ -59,10 +60,10 @@ class Failure(Exception):
 REASONS = (PhaseError, env_file.EnvError, releases.ReleaseError, LockedError, sqlite_copy.CopyError, EngineError, OSError)
 
 
-def failure(phase: str, error: Exception) -> Failure:
-    """Return the Failure of a phase that raised one of ``REASONS``."""
+def failure(phase: str, error: Exception, app: dict) -> Failure:
+    """Return the Failure of a phase that raised one of ``REASONS``, with what to do where its log says why."""
     if isinstance(error, PhaseError):
-        return Failure(phase, error)
+        return Failure(phase, error, log_hints.hint(f"{error.reason}\n{error.log}", app))
     if isinstance(error, EngineError):
         return Failure(phase, PhaseError(f"Docker: {error.message}", look="journalctl -u docker -n 50 --no-pager"))
     if isinstance(error, OSError) and error.filename:
@@ -109,7 +110,7 @@ class Deploy:
                         self.own(phase)
                     getattr(self, METHODS.get(phase, phase))()
                 except REASONS as error:
-                    raise failure(phase, error) from error
+                    raise failure(phase, error, self.app) from error
                 finally:
                     self.seconds[phase] = round(time.monotonic() - began, 3)
                 if self.noop:

@@ -104,3 +104,21 @@ def room(app: dict, seen: list[dict], sizes: dict, reserve: int, total: int) -> 
     return [finding("memory.short", "warning", f"app {app['name']}: memory", f"a deploy runs two instances, which take {wanted} MiB by what the live one takes "
                     f"now, beside {reserve} for system and services: {wanted + reserve} of {total}: {shown}",
                     "lower workers in the app model, or give the server more memory (docs/sizing.md)", app["name"])]
+
+
+def leftovers(app: dict, running: dict, live: str, draining: set[str]) -> list[dict]:
+    """Return the releases that run beside the live one without an end. ``running`` as ``Runtime.running`` returns it; ``draining``: those told to end."""
+    found, verb = [], "docker stop" if app["runtime"] == "compose" else "systemctl stop"
+    for release, states in sorted(running.items()):
+        units = sorted(unit for unit, state in states.items() if state.startswith(("active", "activating")))
+        if units and release != live and release not in draining:
+            found.append(finding("release.leftover", "warning", f"app {app['name']}: release {release}",
+                                 f"it is not live, and runs all the same: {', '.join(units)}",
+                                 f"a run that died has left it: the next deploy stops it, or by hand {verb} {' '.join(units)}", app["name"]))
+    return found
+
+
+def unused_volumes(names: list[str]) -> list[dict]:
+    """Return the volumes that the engine has named itself and that no container uses."""
+    return [finding("volumes.unused", "note", "Docker", f"{len(names)} volumes without a name are used by no container: images with a VOLUME have left them",
+                    "docker volume prune, which removes these and none with a name")] if names else []

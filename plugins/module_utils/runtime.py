@@ -15,7 +15,6 @@ import grp
 import json
 import os
 import selectors
-import stat
 import subprocess
 import time
 from collections.abc import Callable
@@ -69,6 +68,10 @@ class Runtime:
         """Return process -> {workers, memory and limit in MiB} on this host."""
         return self.plan()["processes"]
 
+    def programs(self, _release: str) -> list[str]:
+        """Return the words of the commands of a release's processes, among which are the names of start scripts."""
+        return sorted({word for process in self.app["processes"] for word in process["command"].split() if not word.startswith("-")})
+
     def variables(self) -> dict:
         """Return the secrets that arrive as variables."""
         return {name: value for name, value in self.secrets.items() if name not in self.app.get("secret_files", [])}
@@ -91,13 +94,6 @@ class Runtime:
     def wanted(self, group: str = "") -> list[dict]:
         """Return the processes of a group, or all of them."""
         return [process for process in self.app["processes"] if not group or processes.group(process) == group]
-
-    def own_socket(self, path: str) -> str:
-        """Return ``path``; raise PhaseError when something else than a socket lies there: root would ask whatever a link leads to."""
-        have = contained.state(path)
-        if have is not None and not stat.S_ISSOCK(have.st_mode):
-            raise host.PhaseError(f"{path} is {contained.kind(have.st_mode)} and not the socket of a server", look=f"ls -la {os.path.dirname(path)}")
-        return path
 
     def close_journal(self, mode: int, group: str) -> None:
         """Give the sockets of the app's journal this mode and group where they are open already: systemd settles both when it makes them."""

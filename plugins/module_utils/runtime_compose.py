@@ -208,6 +208,12 @@ class Compose(Runtime):
 
     restore_secrets = keep_secrets = settle_secrets
 
+    def programs(self, release: str) -> list[str]:
+        """Return the words of the commands of a release's processes, and of what its image starts by itself."""
+        image = self.shelf.record(release).get("images", {}).get(self.app["images"][0]["name"], {}).get("ref", "")
+        config = (self.images.inspect(image) if image else {}).get("Config") or {}
+        return sorted({*super().programs(release), *(config.get("Entrypoint") or []), *(config.get("Cmd") or [])})
+
     # Commands of the app
 
     def compose(self, release: str, *words: str) -> list[str]:
@@ -294,7 +300,7 @@ class Compose(Runtime):
     def place(self, release: str, process: dict) -> dict:
         """Return where a process of a release is asked, as arguments of http_health.Check: its socket, or its address in the app's network."""
         if process["socket"]:
-            return {"socket": self.own_socket(self.shelf.path(release, "run", f"{process['name']}.sock"))}
+            return {"socket": self.shelf.path(release, "run", f"{process['name']}.sock")}
         name = compose_project.containers(self.app, release, [process])[0]
         joined = self.known(name).get("NetworkSettings", {}).get("Networks", {})
         network = joined.get(self.app["edge_network"]) or joined.get(self.app["network"]) or {}

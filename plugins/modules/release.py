@@ -203,7 +203,7 @@ def rehearse(module: AnsibleModule, core, deploy) -> None:
     try:
         lines = deploy.rehearse_rollback() if "choose" in phases else deploy.rehearse()
     except core.REASONS as error:
-        failed = core.failure(phases[1], error)
+        failed = core.failure(phases[1], error, deploy.app)
         module.fail_json(msg=str(failed), phase=failed.phase, reason=failed.reason, release="")
     finally:
         deploy.runtime.close()

@@ -72,6 +72,21 @@ def test_status_tells_memory_and_what_is_wrong():
     assert any(line.startswith("  error     pos-web@r: one of its processes was killed by the kernel for memory") for line in lines)
 
 
+@pytest.mark.parametrize(("running", "draining", "told"), [
+    ({"r2": {"pos-web@r2.service": "active"}}, set(), []), ({"r2": {}, "r1": {"pos-web@r1.service": "active (unhealthy)"}}, set(), ["r1"]),
+    ({"r2": {}, "r1": {"pos-web@r1.service": "active"}}, {"r1"}, []), ({"r1": {"pos-web@r1.service": "deactivating"}}, set(), []), ({}, set(), []),
+])
+@pytest.mark.parametrize(("runtime", "command"), [("systemd", "systemctl stop"), ("compose", "docker stop")])
+def test_a_release_that_runs_without_being_live_is_told(running, draining, told, runtime, command):
+    found = doctor_processes.leftovers(loaded(runtime=runtime), running, "r2", draining)
+    assert [one["item"] for one in found] == [f"app pos: release {release}" for release in told]
+    assert all(f"{command} pos-web@r1.service" in one["fix"] for one in found)
+
+
+def test_volumes_that_nobody_has_named_are_counted():
+    assert [one["code"] for one in doctor_processes.unused_volumes(["a" * 64])] == ["volumes.unused"] and doctor_processes.unused_volumes([]) == []
+
+
 # A kill fails the probe
 
 
