@@ -97,11 +97,9 @@ class Deploy:
         self.seconds: dict = {}
         self.noop = False
         self.process = None
-        self.phases: list[str] = []
 
     def run(self, phases: list[str]) -> dict:
         """Run phases in order and return what came of them; raise Failure at the first that fails."""
-        self.phases = phases
         try:
             for phase in phases:
                 began = time.monotonic()
@@ -296,8 +294,6 @@ class Deploy:
 
     def check(self, only_check: bool = False) -> None:
         """Let the code check itself, and read the migration plan: nothing is changed by it."""
-        if "quiet" in self.phases:
-            self.runtime.prepare_control(self.release)  # it imports the app meanwhile, on another core
         if self.app["database"]["engine"] == "sqlite" and not only_check:
             sqlite_copy.as_app(self.on_sqlite, "prepare", model.sqlite_path(self.app))
         self.command({"name": "check", "manage": "check", "may_fail": False, "timeout": LOOK_SECONDS}, phase="check")
@@ -514,7 +510,7 @@ class Deploy:
     def probe(self) -> None:
         """Wait until the new instance answers at its own sockets."""
         if not self.record.get("of"):
-            self.runtime.prepare_control(self.release)  # it imports the app meanwhile
+            self.runtime.prepare_control(self.release)  # it imports the app meanwhile, and not before: it could write to what is sealed now
         self.runtime.ready(self.release, self.record["started"], self.record["version"])
 
     def old(self):

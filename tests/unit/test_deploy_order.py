@@ -127,7 +127,10 @@ class Runtime:
     def _nothing(self, *_words):
         pass
 
-    fetch = settle_secrets = restore_secrets = keep_secrets = prepare_control = dead = settled = enliven = close = end_one_off = _nothing
+    def prepare_control(self, release):
+        self.world.control.append(bool(self.world.shelf.record(release).get("sealed")))
+
+    fetch = settle_secrets = restore_secrets = keep_secrets = dead = settled = enliven = close = end_one_off = _nothing
 
 
 class Edge:
@@ -151,7 +154,7 @@ class World:
     """A host on which a release is live, or none with ``first_ever``; ``calls`` is what happened, in its order."""
 
     def __init__(self, tmp_path, monkeypatch, first_ever=False, **fields):
-        self.calls, self.sealed, self.fails, self.plan, self.boot, self.silent = [], [], set(), [], "", ""
+        self.calls, self.sealed, self.control, self.fails, self.plan, self.boot, self.silent = [], [], [], set(), [], "", ""
         self.app = dict(loaded(processes=CELERY, **fields), root=str(tmp_path), shared=f"{tmp_path}/shared", etc=f"{tmp_path}/etc")
         self.shelf = releases.Shelf(str(tmp_path))
         for name in ("releases", "static", "etc"):
@@ -229,6 +232,7 @@ def test_what_the_app_may_still_write_to_runs_only_to_see_it_start(world):
     world.plan = PLAN
     calls = world.run(DEPLOY)
     assert world.sealed == [False, True]
+    assert set(world.control) == {True}
     assert calls.index("stop servers of bbbbbbb") < calls.index("commands ended") < calls.index("probe")
 
 
