@@ -19,6 +19,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
+from ansible_collections.quayside.django.plugins.module_utils import contained
+
 CLOSED = "the connection was closed without an answer"
 BODY_LIMIT = 1024 * 1024
 BODY_SHOWN = 200
@@ -131,7 +133,8 @@ class _Connection(http.client.HTTPConnection):
         if self.check.socket:
             self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             self.sock.settimeout(self.timeout)
-            self.sock.connect(self.check.socket)
+            with contained.socket_at(self.check.socket) as place:
+                self.sock.connect(place)
             return
         self.sock = socket.create_connection((self.host, self.port), self.timeout)
         if self.url.scheme == "https":
@@ -215,6 +218,8 @@ def _why(check: Check, error: Exception) -> str:
     """The words for an endpoint that gave no answer."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the certificate is not trusted: {error.verify_message}"
+    if isinstance(error, contained.ContainedError):
+        return str(error.strerror)
     if isinstance(error, FileNotFoundError) and check.socket:
         return "the socket is not there yet"
     if isinstance(error, ConnectionRefusedError):

@@ -14,7 +14,6 @@ import grp
 import json
 import os
 import selectors
-import stat
 import subprocess
 import time
 from collections.abc import Callable
@@ -94,13 +93,6 @@ class Runtime:
     def wanted(self, group: str = "") -> list[dict]:
         """Return the processes of a group, or all of them."""
         return [process for process in self.app["processes"] if not group or processes.group(process) == group]
-
-    def own_socket(self, path: str) -> str:
-        """Return ``path``; raise PhaseError when something else than a socket lies there: root would ask whatever a link leads to."""
-        have = contained.state(path)
-        if have is not None and not stat.S_ISSOCK(have.st_mode):
-            raise host.PhaseError(f"{path} is {contained.kind(have.st_mode)} and not the socket of a server", look=f"ls -la {os.path.dirname(path)}")
-        return path
 
     def close_journal(self, mode: int, group: str) -> None:
         """Give the sockets of the app's journal this mode and group where they are open already: systemd settles both when it makes them."""

@@ -300,7 +300,7 @@ class Compose(Runtime):
     def place(self, release: str, process: dict) -> dict:
         """Return where a process of a release is asked, as arguments of http_health.Check: its socket, or its address in the app's network."""
         if process["socket"]:
-            return {"socket": self.own_socket(self.shelf.path(release, "run", f"{process['name']}.sock"))}
+            return {"socket": self.shelf.path(release, "run", f"{process['name']}.sock")}
         name = compose_project.containers(self.app, release, [process])[0]
         joined = self.known(name).get("NetworkSettings", {}).get("Networks", {})
         network = joined.get(self.app["edge_network"]) or joined.get(self.app["network"]) or {}

@@ -446,7 +446,7 @@ class Systemd(Runtime):
     def place(self, release: str, process: dict) -> dict:
         """Return where a process of a release is asked, as arguments of http_health.Check."""
         if process["socket"]:
-            return {"socket": self.own_socket(self.shelf.path(release, "run", f"{process['name']}.sock"))}
+            return {"socket": self.shelf.path(release, "run", f"{process['name']}.sock")}
         return {"url": f"http://127.0.0.1:{self.shelf.record(release)['ports'][process['name']]}"}
 
     def log(self, release: str, process: dict, since: float) -> tuple[str, str]:
