@@ -13,6 +13,7 @@ SCRIPTS = {
     # As flower's widespread start script: it listens when a worker is there.
     "start-waiter": ('until [ -e "$LOGS/worker-$RELEASE" ]; do sleep 0.2; done\n'
                      'exec python -m http.server "$PORT" --bind "${ADDRESS:-0.0.0.0}" --directory /usr/share\n'),
+    "start-static": 'set -e\npython manage.py collectstatic --noinput\nexec gunicorn config.wsgi --bind "0.0.0.0:$PORT"\n',
     "start-web": 'exec gunicorn config.wsgi --bind "0.0.0.0:$PORT"\n',
 }
 WEB = {"name": "web", "command": "gunicorn config.wsgi", "workers": "2"}
@@ -102,6 +103,12 @@ def test_a_number_of_workers_reaches_a_script(server):
     settle(server)
     names = server.inside("ps -eo args | grep -c '[g]unicorn config.wsgi --bind 0.0.0.0' || true")
     assert int(names) == 4, names
+
+
+def test_a_script_that_collects_static_files_is_told_what_to_do(server):
+    run = deploy(server, {"name": "web", "command": "./start-static", "port": 8000}, ok=False)
+    assert run.rc == 2
+    assert "take collectstatic out of the start script" in run.out
 
 
 def test_a_limit_that_kills_fails_the_probe_with_the_field(server):
