@@ -25,6 +25,7 @@ from ansible_collections.quayside.django.plugins.module_utils import (
     secret_ages,
     sqlite_copy,
     static_files,
+    supervisor,
 )
 from ansible_collections.quayside.django.plugins.module_utils.docker_engine import EngineError
 from ansible_collections.quayside.django.plugins.module_utils.host import PhaseError
@@ -219,11 +220,9 @@ class Deploy:
         if self.options.get("check"):
             return
         live = self.shelf.live()
-        for release, running in self.runtime.running().items():
-            left = [unit for unit, state in running.items() if state in ("active", "activating")]
-            if release != live and left and not self.runtime.ending(release):
-                self.runtime.stop(release, left, wait=False)
-                self.notes.append(f"{release} was still running, left by a run that died: stopped")
+        for release, left in supervisor.leftovers(live, self.runtime.running(), self.runtime.ending).items():
+            self.runtime.stop(release, left, wait=False)
+            self.notes.append(f"{release} was still running, left by a run that died: stopped")
         for release, record in self.shelf.records().items():
             if record.get("outcome") == "building" and release not in (live, self.release):
                 self.runtime.end_one_off(release, COMMANDS)
@@ -501,6 +500,7 @@ class Deploy:
             self.runtime.dead(workers, self.record["started"])
         self.store(switched=time.time())
         self.edge.switch(self.app, self.shelf, self.release)
+        self.runtime.supervise(self.release)
 
     def verify(self) -> None:
         """Ask the app through the edge until the new release answers."""
@@ -661,6 +661,7 @@ class Deploy:
         self.runtime.restore_secrets()
         if self.shelf.live() == self.release:
             self.edge.switch(self.app, self.shelf, before)
+            self.runtime.supervise(before)
         self.runtime.stop(self.release, self.runtime.members(self.release, "singles"))
         if old and self.record.get("started"):
             self.wake(before, self.record.get("quieted") or {})

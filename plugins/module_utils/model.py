@@ -342,6 +342,9 @@ SPEC = {
         "volumes": {"type": "list", "elements": "str", "default": [], "description": [
             "More folders of the host, as compose writes them (C(/srv/in:/in:ro)): data of the app's own, and read-only /etc/ssl/certs, "
             "/etc/localtime, /etc/timezone, /usr/share and /usr/local/share."]},
+        "init": {"type": "bool", "default": True, "description": [
+            "Docker's own init is process 1: it hands signals on and takes in processes whose parent has ended. false: where the image brings an init "
+            "that has to be process 1 (s6-overlay)."]},
         "interval": {"type": "int", "default": 30, "description": "Seconds between two of Docker's health checks."},
         "timeout": {"type": "int", "default": 10, "description": "Seconds that one may take."},
         "retries": {"type": "int", "default": 3, "description": "Failures in a row after which a container is unhealthy."},

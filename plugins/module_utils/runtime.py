@@ -31,6 +31,7 @@ from ansible_collections.quayside.django.plugins.module_utils import (
     processes,
     releases,
     sizing,
+    supervisor,
     units,
 )
 
@@ -228,8 +229,20 @@ class Runtime:
 
     def ending(self, release: str) -> bool:
         """Return whether a release is being stopped in the background: it still answers what has asked it."""
-        pattern = f"{units.helper(self.app, 'stop', release)}-*.service"
-        return bool(host.systemctl("list-units", "--all", "--plain", "--no-legend", "--state=activating,active", "--", pattern, check=False).stdout.strip())
+        return release in supervisor.list_helpers(self.app["name"])["stop"]
+
+    def whole(self, release: str) -> bool:
+        """Return True when all of a release runs that has to."""
+        running = self.running().get(release, {})
+        return all(running.get(unit) == "active" for unit in self.due(release))
+
+    def due(self, release: str) -> list[str]:
+        """Return the units of a release that have to run now: while single processes are handed over to it, its own wait for those before them."""
+        waiting = self.members(release, "singles") if release in supervisor.list_helpers(self.app["name"])["replace"] else []
+        return [unit for unit in self.shelf.units(release) if unit not in waiting]
+
+    def supervise(self, _release: str) -> None:
+        """Let what ends of the live release come back, and nothing of others: a unit says that by itself."""
 
     def choose_ports(self, release: str) -> dict:
         """Return a free port of the app's own block for each process of a release that is reached by one; raise PhaseError."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import subprocess
@@ -20,9 +21,13 @@ from ansible_collections.quayside.django.plugins.module_utils import (
     host,
     image_prune,
     last_words,
+    lock,
     processes,
     release_tree,
+    releases,
+    services,
     source,
+    supervisor,
     units,
 )
 from ansible_collections.quayside.django.plugins.module_utils.docker_engine import Engine, EngineError
@@ -53,6 +58,11 @@ class Compose(Runtime):
         other = super().with_processes(wanted)
         other.registry_password = self.registry_password
         return other
+
+    @property
+    def supervisor(self) -> supervisor.Supervisor:
+        """The supervisor of the app's containers; its networks are those of site.yml."""
+        return supervisor.Supervisor(json.loads(container_units.supervisor_config(self.app, docker_network.bodies(self.app, self.engine))), self.engine)
 
     @property
     def images(self) -> Images:
@@ -96,7 +106,8 @@ class Compose(Runtime):
         lib = f"{self.app['root']}/lib"
         found = {f"{UNITS}/{name}": text for name, text in container_units.files(self.app).items()}
         return {**found, f"{lib}/image_prune.py": source_of(image_prune), f"{lib}/docker_engine.py": source_of(docker_engine),
-                f"{lib}/images.json": container_units.prune_config(self.app)}
+                f"{lib}/lock.py": source_of(lock), f"{lib}/supervisor.py": source_of(supervisor), f"{lib}/images.json": container_units.prune_config(self.app),
+                docker_network.file(self.app): container_units.supervisor_config(self.app, docker_network.bodies(self.app, self.engine))}
 
     # A new release
 
@@ -136,13 +147,13 @@ class Compose(Runtime):
             request = {"do": "unpack", "what": f"frontends[{frontend['name']}] of the image {ref}", "target": target, "strip": True}
             release_tree.publish(self.app, release, request, [], [target], self.neighbours,
                                  lambda stream, ref=ref, folder=frontend["folder"]: self.images.copy_out(ref, folder, stream))
-        ports = self.choose_ports(release) if edges.EDGES[self.app["edge"]].published else {}
-        self.write_project(release, dict(record, ports=ports))
+        reached = self.settle_addresses(release)
+        self.write_project(release, {**record, **reached})
         self.create(release)
         changed = self.install()
         if changed:
             notes.append(f"units changed: {', '.join(changed)}")
-        return {"ports": ports}, notes
+        return reached, notes
 
     def rehearse_build(self, release: str, record: dict, real: Runtime) -> tuple[dict, list[str]]:
         """Return what the record has to hold for commands to run, nothing where an image would first have to come here; and lines."""
@@ -178,9 +189,9 @@ class Compose(Runtime):
         self.write_secret_files(release, copied)
         uid, gid = host.ids(self.app["user"])
         env = env_file.parse(host.text(self.shelf.path(release, "env")))
-        published = edges.EDGES[self.app["edge"]].published
         configs = {name: self.images.inspect(image["ref"]).get("Config") or {} for name, image in record["images"].items()}
-        facts = compose_project.facts_of(self.app, release, record, env, self.variables(), f"{uid}:{gid}", sizes, published, configs)
+        facts = compose_project.facts_of(self.app, release, record, env, self.variables(), f"{uid}:{gid}", sizes, configs)
+        facts["services"] = {name: docker_network.service(docker_network.subnets(self.app, self.engine)["default"], name) for name in services.parts(self.app)}
         project = compose_project.project(self.app, release, facts)
         if name:
             project["name"] = name
@@ -198,10 +209,31 @@ class Compose(Runtime):
         missing = [one["ref"] for one in record["images"].values() if not self.images.here(one)]
         if missing:
             raise host.PhaseError(f"the image {missing[0]} of {target} is no longer on this host: pick another release, or deploy its version anew")
-        ports = self.choose_ports(release) if edges.EDGES[self.app["edge"]].published else {}
-        self.write_project(release, dict(record, ports=ports), copied=target)
+        reached = self.settle_addresses(release)
+        self.write_project(release, {**record, **reached}, copied=target)
         self.create(release)
-        return {"ports": ports}
+        return reached
+
+    def settle_addresses(self, release: str) -> dict:
+        """Return where the containers of a release are reached, for its record: addresses, and ports of this host where its edge needs those."""
+        addresses = self.choose_addresses(release)
+        return {"addresses": addresses, "ports": self.choose_ports(release) if edges.EDGES[self.app["edge"]].publishes(addresses) else {}}
+
+    def choose_addresses(self, release: str) -> dict:
+        """Return process -> its address in the edge's network, empty where that takes none of ours. Raise PhaseError."""
+        subnet = docker_network.subnets(self.app, self.engine)["edge"]
+        names = [process["name"] for process in self.wanted() if process["serves"]]
+        if not subnet or not names:
+            return {}
+        used = {name: set(record.get("addresses", {}).values()) for name, record in self.shelf.records().items()}
+        busy = set().union(*(used.get(name, set()) for name in {self.shelf.live(), *self.running()}))
+        start = int(releases.fingerprint([self.app["name"], release])[:8], 16)
+        chosen = docker_network.choose(names, subnet, start, busy, set().union(*used.values()))
+        if len(chosen) < len(names):
+            name = self.app["edge_network"]
+            raise host.PhaseError(f"only {len(chosen)} of {len(names)} servers found an address in the network {name}: {subnet} is too small; set "
+                                  f"docker_address_pools to larger ones, stop the app, `docker network rm {name}`, and run quayside.django.site")
+        return chosen
 
     def settle_secrets(self) -> None:
         """Nothing to do: each release has the secrets in its own project file."""
@@ -358,9 +390,13 @@ class Compose(Runtime):
         others = [name for name in names if name not in alone]
         jobs += [(others, 0, [])] * bool(others)
         for mine, pid, before in jobs:
-            steps = [*[OLD_EDGE] * everything, *before, f"docker stop {' '.join(mine)} >/dev/null",
-                     *[f"docker rm --volumes {' '.join(mine)} >/dev/null"] * everything]
+            steps = [*[OLD_EDGE] * everything, *before, *self.end(mine), *[f"docker rm --volumes {' '.join(mine)} >/dev/null"] * everything]
             self.background("stop", release, steps, wait=wait, network=f"/proc/{pid}/ns/net" if pid else "")
+
+    @staticmethod
+    def end(names: list[str]) -> list[str]:
+        """Return the shell lines that stop containers: without the policy of the live release, so that nobody takes them for what an operator has stopped."""
+        return [f"docker update --restart={supervisor.OTHER} {' '.join(names)} >/dev/null", f"docker stop {' '.join(names)} >/dev/null"] * bool(names)
 
     def restart_singles(self, release: str) -> None:
         """Make the containers of the single processes of a release anew: their files lie elsewhere now."""
@@ -371,29 +407,30 @@ class Compose(Runtime):
     def replace(self, old: str, new: str, wanted: list[str]) -> None:
         """Start containers when a release's single processes are gone, in the background."""
         gone = [name for name in self.members(old, "singles") if self.known(name)]
-        steps = [f"docker stop {' '.join(gone)}"] * bool(gone) + [f"docker start {' '.join(wanted)}"] * bool(wanted)
+        steps = self.end(gone) + [f"docker start {' '.join(wanted)}"] * bool(wanted)
         if steps:
             self.background("replace", new, steps)
 
     def revive(self, release: str) -> None:
         """Start all that a release has on this host; what runs goes on."""
-        wanted = self.shelf.units(release)
-        if any(not self.known(name) for name in wanted):
-            host.run(self.compose(release, "up", "--no-start", "--no-deps", "--no-build", "--no-recreate"), check=False)
+        known = self.supervisor.containers()
+        with contextlib.suppress(EngineError):
+            self.supervisor.carry_out(release, supervisor.decide(self.shelf.units(release), known, {}, {one.release for one in known.values()}))
             docker_network.join(self.app, self.engine)
-        for name in wanted:
-            with contextlib.suppress(EngineError):
-                self.engine.post(f"/containers/{name}/start")
-
-    def whole(self, release: str) -> bool:
-        """Return True when all containers of a release run."""
-        running = self.running().get(release, {})
-        return all(running.get(name) == "active" for name in self.shelf.units(release))
 
     def damage(self, release: str) -> list[str]:
         """Return what a kept release lacks, which its next start would need; empty for a whole one."""
         project = self.shelf.path(release, "compose.yaml")
         return [] if contained.is_file(project) else [f"{project} is gone"]
+
+    def supervise(self, release: str) -> None:
+        """Let Docker bring back what ends of the live release, and nothing of others."""
+        wanted = self.shelf.units(release)
+        for one in self.supervisor.containers().values():
+            policy = supervisor.LIVE if one.name in wanted else supervisor.OTHER
+            if one.policy != policy:
+                with contextlib.suppress(EngineError):  # one that is being removed
+                    self.supervisor.set_policy(one.name, policy)
 
     def enliven(self) -> None:
         """Let systemd know that the app runs: its unit starts what ``live`` names, now and at boot."""

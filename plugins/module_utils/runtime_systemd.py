@@ -516,11 +516,6 @@ class Systemd(Runtime):
         """Start all that a release has on this host; what runs goes on."""
         host.systemctl("start", "--no-block", "--", *self.shelf.units(release))
 
-    def whole(self, release: str) -> bool:
-        """Return True when all units of a release run."""
-        running = self.running().get(release, {})
-        return all(running.get(unit) == "active" for unit in self.shelf.units(release))
-
     def enliven(self) -> None:
         """Let systemd know that the app runs: its unit starts what ``live`` names, now and at boot."""
         host.systemctl("start", "--no-block", "--", f"{self.app['name']}.service")

@@ -166,7 +166,8 @@ def test_a_run_that_died_leaves_no_commands_behind(tmp_path):
     made = deploy.Deploy.__new__(deploy.Deploy)
     made.options, made.shelf, made.release, made.notes = {}, releases.Shelf(str(tmp_path)), "", []
     ended = []
-    made.runtime = type("Runtime", (), {"running": lambda self: {}, "end_one_off": lambda self, *words: ended.append(words)})()
+    made.runtime = type("Runtime", (), {"running": lambda self: {}, "ending": lambda self, release: False,
+                                        "end_one_off": lambda self, *words: ended.append(words)})()
     folder = tmp_path / "releases/20261128000000-aaaaaaa"
     folder.mkdir(parents=True)
     (folder / "release.json").write_text(json.dumps({"outcome": "building"}))
