@@ -358,7 +358,8 @@ class Compose(Runtime):
     def ends(self, name: str, since: float) -> list[str]:
         """Return the events of a container's ends since a time (seconds of the epoch): ``die`` with its status, and ``oom``."""
         shown = host.run(["docker", "events", "--since", str(int(since)), "--until", f"{time.time():.3f}", "--filter", f"container={name}",
-                          "--filter", "event=die", "--filter", "event=oom", "--format", "{{.Action}} {{.Actor.Attributes.exitCode}}"], check=False, timeout=20).stdout
+                          "--filter", "event=die", "--filter", "event=oom", "--format", "{{.Action}} {{.Actor.Attributes.exitCode}}"],
+                         check=False, timeout=20).stdout
         return [line.strip().removesuffix("<no value>").strip() for line in shown.splitlines() if line.strip()]
 
     def process_of(self, known: dict) -> dict:
