@@ -362,15 +362,16 @@ class Containers:
 
 @pytest.mark.parametrize(("state", "restarts", "words"), [
     ({"Status": "exited", "ExitCode": 1}, 0, "died at its start (status 1)"),
-    ({"Status": "restarting", "ExitCode": 3}, 2, "died at its start (status 3)"),
-    ({"Status": "running", "ExitCode": 0}, 1, "it ended, and Docker has started it again"),
+    ({"Status": "restarting", "ExitCode": 7}, 2, "died at its start (status 7)"),
+    ({"Status": "running", "ExitCode": 0}, 1, "died at its start (status 7)"),
     ({"Status": "exited", "ExitCode": 137, "OOMKilled": True}, 0, "killed by the kernel for memory"),
     ({"Status": "created", "ExitCode": 127, "Error": "exec: \"x\": not found"}, 0, 'exec: "x": not found'),
     ({}, 0, "there is no container"),
 ])
 def test_what_died_is_told_with_its_status_and_a_command_that_works_when_it_is_gone(monkeypatch, state, restarts, words):
     """The container goes when the deploy is undone: its log is in the journal then."""
-    monkeypatch.setattr(runtime_compose.host, "run", lambda *_words, **_more: SimpleNamespace(stdout="", stderr="", returncode=0))
+    monkeypatch.setattr(runtime_compose.host, "run",
+                        lambda argv, **_more: SimpleNamespace(stdout="die 7\n" if argv[1] == "events" else "", stderr="", returncode=0))
     runtime = runtime_compose.Compose(loaded(runtime="compose"), Shelf("/opt/pos"))
     runtime.engine = Containers(state, restarts)
     with pytest.raises(runtime_compose.host.PhaseError) as caught:
