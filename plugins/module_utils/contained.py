@@ -148,6 +148,20 @@ def opened(path: str) -> Iterator[int]:
             os.close(handle)
 
 
+@contextlib.contextmanager
+def socket_at(path: str) -> Iterator[str]:
+    """Yield a path by which connect(2) reaches the socket that lies at ``path``, whatever is put there meanwhile; raise for a link or anything else."""
+    with parent(path) as (folder, name):
+        handle = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+        try:
+            mode = os.fstat(handle).st_mode
+            if not stat.S_ISSOCK(mode):
+                raise ContainedError(f"{path} is {kind(mode)} and not the socket of a server", path)
+            yield f"/proc/self/fd/{handle}"
+        finally:
+            os.close(handle)
+
+
 def state(path: str) -> os.stat_result | None:
     """Return what lies at ``path``, a link itself and not its target; None when nothing does."""
     try:

@@ -43,8 +43,9 @@ class Systemd(Runtime):
         wanted = self.files()
         if only_missing:
             wanted = {name: text for name, text in wanted.items() if not os.path.exists(f"{UNITS}/{name}")}
-        for name in units.journal_files(self.app):
-            host.folder(f"{UNITS}/{os.path.dirname(name)}", 0o755)
+        for name in wanted:
+            if "/" in name:
+                host.folder(f"{UNITS}/{os.path.dirname(name)}", 0o755)
         changed = [name for name, text in wanted.items() if host.write(f"{UNITS}/{name}", text)]
         if changed:
             host.systemctl("daemon-reload")
@@ -53,7 +54,7 @@ class Systemd(Runtime):
 
     def files(self) -> dict:
         """Return path under the folder of units -> text of all units of the app, and of what belongs to systemd's own unit of its journal."""
-        return {**units.files(self.app), **units.journal_files(self.app)}
+        return {**units.files(self.app, self.plan()), **units.journal_files(self.app)}
 
     def outdated(self) -> dict:
         """Return file name -> (text before, text after) of the units that ``install`` would change."""
@@ -102,9 +103,9 @@ class Systemd(Runtime):
             return host.run(command, check=False).stdout.strip()
         return sandbox.run(self.build_unit("python", str(os.getpid()), "/", 60, [self.home()]), command, {}).stdout.strip()
 
-    def disks(self) -> list[str]:
-        """Return the folders that a release grows."""
-        return [f"{self.app['root']}/releases", f"{self.app['root']}/venvs"]
+    def disks(self, _record: dict) -> dict:
+        """Return the folders that a release grows, and the MiB that have to be free there."""
+        return dict.fromkeys([f"{self.app['root']}/releases", f"{self.app['root']}/venvs"], self.app["disk"])
 
     def fetch(self, release: str, record: dict) -> None:
         """Write the code of the release, with links where its settings have a folder fixed."""
@@ -187,6 +188,8 @@ class Systemd(Runtime):
         files = self.python_files(release, record)
         notes = [f"warning: {url} is taken as it was when the venv was built: -e rebuild=true takes what it is now"
                  for url in local_packages.moving(files, self.app["python"]["packages"])]
+        notes += [f"warning: {', '.join(self.source.env_files[:5])} of {self.app['source']['folder']} was sent along, and the app may read it in place of its "
+                  "env: write it into .gitignore, and its secrets into the vault"] * bool(self.source.env_files)
         venv = f"{self.app['root']}/venvs/{self.venv_key(release, record, files)}"
         others = self.others(release, record)  # by the source as it came: what builds a venv may write to it
         for made, build in others.items():
@@ -445,7 +448,7 @@ class Systemd(Runtime):
     def place(self, release: str, process: dict) -> dict:
         """Return where a process of a release is asked, as arguments of http_health.Check."""
         if process["socket"]:
-            return {"socket": self.own_socket(self.shelf.path(release, "run", f"{process['name']}.sock"))}
+            return {"socket": self.shelf.path(release, "run", f"{process['name']}.sock")}
         return {"url": f"http://127.0.0.1:{self.shelf.record(release)['ports'][process['name']]}"}
 
     def log(self, release: str, process: dict, since: float) -> tuple[str, str]:
@@ -455,15 +458,36 @@ class Systemd(Runtime):
 
     def dead(self, wanted: list[str], since: float) -> str:
         """Return which of the units has died since it was started, and how; empty while all live. Its log is in the error."""
-        shown = host.systemctl("show", "-p", "Id,ActiveState,SubState,Result,NRestarts,ExecMainStatus,Job", "--", *wanted).stdout
-        for block in shown.strip().split("\n\n"):
-            unit = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+        shown = host.systemctl("show", "-p", "Id,ActiveState,SubState,Result,NRestarts,ExecMainStatus,Job,MainPID", "--", *wanted).stdout
+        for unit in blocks(shown):
+            self.spared(unit.get("Id", ""), self.process_of(unit.get("Id", "")), int(unit.get("MainPID", "0")), unit.get("Result") == "oom-kill")
             ended = unit.get("ActiveState") == "inactive" and not unit.get("Job", "").strip("0")  # with a job it has yet to start
             if ended or unit.get("ActiveState") == "failed" or unit.get("SubState") == "auto-restart" or unit.get("NRestarts", "0") != "0":
                 name = unit.get("Id", "")
                 raise host.PhaseError(f"{name.removesuffix('.service')} died at its start ({unit.get('Result')}, status {unit.get('ExecMainStatus')})",
                                       host.journal(name, since), f"{host.JOURNAL} -u {name} --no-pager")
         return ""
+
+    def process_of(self, unit: str) -> dict:
+        """Return the process of a unit; empty where the model no longer has it."""
+        return next((process for process in self.wanted() for copy in processes.copies(process)
+                     if processes.unit_name(self.app, process, copy) == unit.partition("@")[0]), {})
+
+    def last_output(self, name: str) -> tuple[str, str]:
+        """Return the last lines of a unit's log, and the command that shows more."""
+        return host.journal(name, 0), f"{host.JOURNAL} -u {name} --no-pager"
+
+    def describe(self, release: str) -> list[dict]:
+        """Return what is known of each unit of a release; ``state`` and ``runs`` are systemd's."""
+        names = self.shelf.units(release)
+        if not names:
+            return []
+        shown = host.systemctl("show", "-p", "Id,LoadState,ActiveState,Result,NRestarts,ExecMainStatus,MainPID,ActiveEnterTimestamp", "--", *names).stdout
+        return [self.seen(self.process_of(unit["Id"]).get("name", ""), int(unit.get("MainPID", "0")), name=unit["Id"],
+                          state=unit["ActiveState"] if unit.get("LoadState") == "loaded" else "missing",
+                          runs=unit["ActiveState"] if unit.get("LoadState") == "loaded" else "missing", health="", status=int(unit.get("ExecMainStatus") or 0),
+                          image="", since=unit.get("ActiveEnterTimestamp", ""), restarts=int(unit.get("NRestarts", "0")),
+                          killed=unit.get("Result") == "oom-kill", volumes=[]) for unit in blocks(shown)]
 
     def stop(self, release: str, wanted: list[str] | None = None, wait: bool = True) -> None:
         """Stop a release's units, or some of them. They end what they have begun, within their drain."""
@@ -494,11 +518,6 @@ class Systemd(Runtime):
         """Start all that a release has on this host; what runs goes on."""
         host.systemctl("start", "--no-block", "--", *self.shelf.units(release))
 
-    def whole(self, release: str) -> bool:
-        """Return True when all units of a release run."""
-        running = self.running().get(release, {})
-        return all(running.get(unit) == "active" for unit in self.shelf.units(release))
-
     def enliven(self) -> None:
         """Let systemd know that the app runs: its unit starts what ``live`` names, now and at boot."""
         host.systemctl("start", "--no-block", "--", f"{self.app['name']}.service")
@@ -525,3 +544,8 @@ class Systemd(Runtime):
         """Return the bytes of memory that the app's processes take together."""
         shown = host.systemctl("show", "-p", "MemoryCurrent", "--value", "--", units.slice_name(self.app), check=False).stdout.strip()
         return int(shown) if shown.isdigit() and len(shown) < 19 else 0  # an unknown value is 2^64-1
+
+
+def blocks(shown: str) -> list[dict]:
+    """Return what `systemctl show` says of each unit."""
+    return [dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in shown.strip().split("\n\n")]
