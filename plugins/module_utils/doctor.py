@@ -27,6 +27,8 @@ CODES = {
     "process.memory": "a process is near the limit of its memory",
     "process.volume": "an image makes a volume of its own, which no release after it sees",
     "process.exec": "a start script keeps a shell before its program",
+    "release.leftover": "a release that is not live runs",
+    "volumes.unused": "volumes without a name are left over",
     "memory.short": "by what the processes take, a deploy will not fit the memory",
     "rotation.interrupted": "a rotation of secrets has not come to its end",
     "secrets.short": "a secret that somebody else has chosen is short",

@@ -22,6 +22,14 @@ def findings(app: dict, seen: list[dict]) -> list[dict]:
     return found
 
 
+def services(app: dict, seen: list[dict]) -> list[dict]:
+    """Return what is wrong with the containers of an app's database and cache; ``seen`` is what ``Runtime.describe_services`` returns."""
+    fixes = {"process.ended": "run quayside.django.site, which starts it",
+             "process.killed": "its limit follows the memory of the host: give the server more, or lower workers and with them connections (docs/sizing.md)"}
+    fixes["process.memory"] = fixes["process.killed"]
+    return [dict(one, fix=fixes.get(one["code"], one["fix"])) for container in seen for one in state(app, container) + memory(app, container, None)]
+
+
 def of(app: dict, one: dict, code: str, severity: str, reason: str, fix: str) -> dict:
     """Return a finding of a unit or container."""
     return finding(code, severity, f"app {app['name']}: {one['name'].removesuffix('.service')}", reason, fix, app["name"])
@@ -36,14 +44,14 @@ def state(app: dict, one: dict) -> list[dict]:
     """Return that it does not run, does not stay up, or is not healthy."""
     if one["runs"] in ("inactive", "failed", "missing", "paused"):
         how = one["state"] if one["runs"] in ("missing", "paused") else f"{one['state']}, status {one['status']}"
-        return [of(app, one, "process.ended", "error", f"it belongs to the live release and does not run ({how})",
+        return [of(app, one, "process.ended", "error", f"it does not run ({how})",
                    f"systemctl start {app['name']}; why it ended is in {logs(app, one)}")]
     found = []
     if one["runs"] == "activating":
         found.append(of(app, one, "process.restarting", "error", f"it does not stay up: it was restarted {times(one['restarts'])}", f"see {logs(app, one)}"))
     elif one["restarts"]:
-        found.append(of(app, one, "process.restarting", "warning", f"it ended by itself and was restarted {times(one['restarts'])} since its release went live",
-                        f"see {logs(app, one)}; the next deploy begins to count anew"))
+        found.append(of(app, one, "process.restarting", "warning", f"it ended by itself and was restarted {times(one['restarts'])} since it was made",
+                        f"see {logs(app, one)}"))
     if one["health"] == "unhealthy":
         found.append(of(app, one, "process.unhealthy", "error", "Docker's health check fails",
                         f"docker inspect --format '{{{{json .State.Health}}}}' {one['name']} shows the last answers"))
@@ -104,3 +112,21 @@ def room(app: dict, seen: list[dict], sizes: dict, reserve: int, total: int) -> 
     return [finding("memory.short", "warning", f"app {app['name']}: memory", f"a deploy runs two instances, which take {wanted} MiB by what the live one takes "
                     f"now, beside {reserve} for system and services: {wanted + reserve} of {total}: {shown}",
                     "lower workers in the app model, or give the server more memory (docs/sizing.md)", app["name"])]
+
+
+def leftovers(app: dict, running: dict, live: str, draining: set[str]) -> list[dict]:
+    """Return the releases that run beside the live one without an end. ``running`` as ``Runtime.running`` returns it; ``draining``: those told to end."""
+    found, verb = [], "docker stop" if app["runtime"] == "compose" else "systemctl stop"
+    for release, states in sorted(running.items()):
+        units = sorted(unit for unit, state in states.items() if state.startswith(("active", "activating")))
+        if units and release != live and release not in draining:
+            found.append(finding("release.leftover", "warning", f"app {app['name']}: release {release}",
+                                 f"it is not live, and runs all the same: {', '.join(units)}",
+                                 f"a run that died has left it: the next deploy stops it, or by hand {verb} {' '.join(units)}", app["name"]))
+    return found
+
+
+def unused_volumes(names: list[str]) -> list[dict]:
+    """Return the volumes that the engine has named itself and that no container uses."""
+    return [finding("volumes.unused", "note", "Docker", f"{len(names)} volumes without a name are used by no container: images with a VOLUME have left them",
+                    "docker volume prune, which removes these and none with a name")] if names else []

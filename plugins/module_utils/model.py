@@ -342,6 +342,9 @@ SPEC = {
         "volumes": {"type": "list", "elements": "str", "default": [], "description": [
             "More folders of the host, as compose writes them (C(/srv/in:/in:ro)): data of the app's own, and read-only /etc/ssl/certs, "
             "/etc/localtime, /etc/timezone, /usr/share and /usr/local/share."]},
+        "init": {"type": "bool", "default": True, "description": [
+            "Docker's own init is process 1: it hands signals on and takes in processes whose parent has ended. false: where the image brings an init "
+            "that has to be process 1 (s6-overlay)."]},
         "interval": {"type": "int", "default": 30, "description": "Seconds between two of Docker's health checks."},
         "timeout": {"type": "int", "default": 10, "description": "Seconds that one may take."},
         "retries": {"type": "int", "default": 3, "description": "Failures in a row after which a container is unhealthy."},
@@ -422,6 +425,12 @@ def validate(app: dict) -> tuple[list[str], dict]:
     unknown = list(unknown_keys(app, SPEC, ""))
     if unknown:
         return unknown, {}
+    given = app.get("processes") if isinstance(app.get("processes"), list) else []
+    placed = [f"processes[{one.get('name', number)}].listen: {one['listen']!r} has an address, and the port is one of 127.0.0.1: write the number alone. Other "
+              "hosts reach the app by the edge (routes and allow), or by an SSH tunnel"
+              for number, one in enumerate(given) if isinstance(one, dict) and ":" in str(one.get("listen", ""))]
+    if placed:
+        return placed, {}
     unquoted = list(unquoted_texts(app, SPEC, "")) + unquoted_secrets(app.get("secrets"))
     if unquoted:
         return unquoted, {}

@@ -10,7 +10,7 @@ import re
 import stringprep
 import unicodedata
 
-from ansible_collections.quayside.django.plugins.module_utils import compose_project, model
+from ansible_collections.quayside.django.plugins.module_utils import compose_project, docker_network, model
 
 SUPERUSER = "postgres"
 # What the entrypoints of the official images need to hand their data over to the user that they then become.
@@ -54,11 +54,12 @@ def volumes(app: dict) -> dict:
     return {name: names[name] for name in parts(app)}
 
 
-def project(app: dict, sizes: dict | None = None, redis_conf: str = "", images: dict | None = None) -> dict:
+def project(app: dict, sizes: dict | None = None, redis_conf: str = "", images: dict | None = None, subnet: str = "") -> dict:
     """Return the compose project of an app's services, as ``compose_project.render`` writes it.
 
     ``sizes``: those of the app in sizing.plan; ``database`` with settings and memory, ``cache`` with memory, in MiB, or None. ``redis_conf``:
-    the text of Redis's file, so that a change of it makes a new container. ``images``: tag -> reference by which it runs here (image_pins).
+    the text of Redis's file, so that a change of it makes a new container. ``images``: tag -> reference by which it runs here (image_pins). ``subnet``: of
+    the network, where that takes addresses of ours: an app then finds its services while the engine is away.
     """
     sizes = sizes or {}
     made: dict = {"name": project_name(app), "services": {}}
@@ -68,6 +69,9 @@ def project(app: dict, sizes: dict | None = None, redis_conf: str = "", images: 
         made["services"]["redis"] = cache(app, sizes.get("cache") or {}, redis_conf)
     for service in made["services"].values():
         service["image"] = (images or {}).get(service["image"], service["image"])
+    for name, service in made["services"].items():
+        if docker_network.service(subnet, name):
+            service["networks"]["default"]["ipv4_address"] = docker_network.service(subnet, name)
     made["networks"] = {"default": {"name": app["network"], "external": True}}
     # Made outside, so that `docker compose down -v` does not take the data along.
     made["volumes"] = {name: {"name": volume, "external": True} for name, volume in volumes(app).items()}
@@ -175,11 +179,11 @@ def redis_conf(app: dict, password: str, maxmemory: int, second: str = "") -> st
     return "\n".join(lines) + "\n"
 
 
-def text(app: dict, sizes: dict | None = None, conf: str = "", images: dict | None = None) -> str:
+def text(app: dict, sizes: dict | None = None, conf: str = "", images: dict | None = None, subnet: str = "") -> str:
     """Return the project as YAML."""
     hints = ["docker compose ps", *(["docker compose exec db psql -U {user} -d {name}".format(**app["database"])] if "db" in parts(app) else []),
              f"docker compose logs -f {parts(app)[0]}"]
-    return compose_project.render(project(app, sizes, conf, images), (
+    return compose_project.render(project(app, sizes, conf, images, subnet), (
         f"# Written by quayside.django for the app {app['name']}: its long-lived services, which no deploy touches. The app model decides\n"
         f"# what stands here, and quayside.django.site brings it about.\n# By hand, as root in {folder(app)}: {'; '.join(hints)}\n"))
 

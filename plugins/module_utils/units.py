@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 
-from ansible_collections.quayside.django.plugins.module_utils import drain, local_packages, model, outbound, processes, shell_line
+from ansible_collections.quayside.django.plugins.module_utils import drain, local_packages, model, outbound, processes, shell_line, supervisor
 
 
 def mark(app: dict) -> str:
@@ -135,7 +135,7 @@ def template(app: dict, process: dict, copy: int, memory: int = 0) -> str:
         f"EnvironmentFile={release}/env", f"EnvironmentFile={model.secrets_file(app)}",
         f"ExecStart={release}/bin/{process['name']} {copy}", *drain.before_stop(process, release),
         # mixed: only the main process is told to stop, so that celery's children finish their tasks.
-        "KillMode=mixed", f"TimeoutStopSec={process['drain'] + 5}", "Restart=always", "RestartSec=1",
+        "KillMode=mixed", f"TimeoutStopSec={process['drain'] + 5}", *supervisor.RESTART,
         f"SyslogIdentifier={app['name']}-{process['name']}", f"Slice={slice_name(app)}", *limits, *journal(app),
         local_packages.bound(app, f"{release}/code"),
         *sandbox(app, [f"{release}/run"], process["command"]),

@@ -78,7 +78,7 @@ import shutil
 import subprocess
 import time
 
-from ansible_collections.quayside.django.plugins.module_utils import host, image_pins, redis_client, rotation, services, sizing
+from ansible_collections.quayside.django.plugins.module_utils import docker_network, host, image_pins, redis_client, rotation, services, sizing
 from ansible_collections.quayside.django.plugins.module_utils.docker_engine import Engine, EngineError
 from ansible_collections.quayside.django.plugins.module_utils.host import PhaseError
 from ansible_collections.quayside.django.plugins.module_utils.printed import AnsibleModule
@@ -114,13 +114,20 @@ class Services:
         first, other = self.redis_passwords()
         conf = services.redis_conf(self.app, first, int(maxmemory), rotation.redis_line(first, other)) if "redis" in self.parts else ""
         self.conf = conf
-        found = {"compose.yaml": (services.text(self.app, self.sizes, conf, self.images), 0o644)}
+        found = {"compose.yaml": (services.text(self.app, self.sizes, conf, self.images, self.subnet()), 0o644)}
         if conf:
             found["secrets/redis.conf"] = (conf, 0o444)
         if "db" in self.parts:
             # That of the superuser, which nobody uses: it is made once, and only a new data folder takes it over.
             found["secrets/superuser"] = (host.text(f"{self.folder}/secrets/superuser") or random.token_urlsafe(32), 0o444)
         return {f"{self.folder}/{name}": value for name, value in found.items()}
+
+    def subnet(self) -> str:
+        """Return the subnet of the app's network, empty where that takes no address of ours, or cannot be asked."""
+        try:
+            return docker_network.subnets(self.app, self.engine)["default"]
+        except EngineError:
+            return ""
 
     def redis_passwords(self) -> tuple[str, str]:
         """Return the passwords that Redis is to take: none as long as a running release, made before there was one, would be turned away by it."""
@@ -231,7 +238,7 @@ class Services:
             written = services.limits(host.text(f"{self.folder}/compose.yaml"))
             made = {part: written.get(part) or have["HostConfig"].get("Memory", 0) // MB for part, have in running.items()}
             kept = services.with_limits(self.params["sizes"], made)
-            texts = [services.text(self.app, kept, self.conf, images) for images in (self.images, None)] if running else []
+            texts = [services.text(self.app, kept, self.conf, images, self.subnet()) for images in (self.images, None)] if running else []
             hashes = [self.hashes(text) for text in texts]
         except (EngineError, PhaseError):
             return False  # the look at the containers says why
@@ -264,7 +271,7 @@ class Services:
                                  f"and remove or rename it")
         running = self.containers()
         hashes = self.hashes(self.wanted[f"{self.folder}/compose.yaml"][0])
-        by_tag = self.hashes(services.text(self.app, self.sizes, self.conf)) if running else {}
+        by_tag = self.hashes(services.text(self.app, self.sizes, self.conf, None, self.subnet())) if running else {}
         for part in self.parts:
             have = running.get(part)
             self.states[part] = state(have)
