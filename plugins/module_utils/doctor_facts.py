@@ -142,7 +142,7 @@ def size(apps: list[dict]) -> list[dict]:
 
 def disks(apps: list[dict]) -> list[dict]:
     """Return which file systems lack room, each once."""
-    wanted = {"/": 0, "/var": 0, "/tmp": 0, "/var/lib/docker": 0, "/var/lib/postgresql": 0}
+    wanted = {"/": 0, "/var": 0, "/tmp": 0, "/var/lib/docker": 0, "/var/lib/containerd": 0, "/var/lib/postgresql": 0}
     for app in apps:
         wanted.update({f"{app['root']}/releases": app["disk"] * 2 ** 20, **dict.fromkeys(model.leaf_folders(app), 0)})
     seen, found = set(), []
@@ -325,7 +325,7 @@ def of_processes(app: dict, apps: list[dict], shelf, live: str, deploying: bool)
     seen, running = made.describe(live), made.running()
     cores, memory = host.size()
     plan = sizing.plan({"cores": cores, "memory": memory}, apps)
-    found = doctor_processes.findings(current, seen)
+    found = doctor_processes.findings(current, seen) + doctor_processes.services(current, made.describe_services())
     found += doctor_processes.room(current, seen, plan["apps"][app["name"]]["processes"], plan["reserve"], memory)
     return found + ([] if deploying else doctor_processes.leftovers(current, running, live, {release for release in running if made.ending(release)}))
 
