@@ -103,7 +103,7 @@ def test_the_switch_says_at_once_what_docker_brings_back(tmp_path):
     assert did == [("switch", LIVE_ID), ("supervise", LIVE_ID)]
 
 
-@pytest.mark.parametrize("phase", ["hand_over", "relieve"])
+@pytest.mark.parametrize("phase", ["join", "relieve"])
 def test_an_app_that_an_operator_has_stopped_is_supervised_again_from_its_next_release_on(phase):
     """A rollback too: its unit would stay inactive, and nothing would bring back what is gone."""
     did = []
@@ -113,10 +113,10 @@ def test_an_app_that_an_operator_has_stopped_is_supervised_again_from_its_next_r
             return lambda *_words, **_more: did.append(verb) or []
 
     made = deploy.Deploy.__new__(deploy.Deploy)
-    made.options, made.release, made.record, made.runtime = {"first": True}, LIVE_ID, {"from": OLD}, Any()
+    made.options, made.release, made.record, made.runtime = {"first": True}, LIVE_ID, {"from": OLD, "started": 0}, Any()
     made.store, made.old = lambda **values: None, Any
     getattr(made, phase)()
-    assert did[-1] == "enliven"
+    assert "enliven" in did
 
 
 # Whether a deploy is at work
