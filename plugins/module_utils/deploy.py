@@ -20,6 +20,7 @@ from ansible_collections.quayside.django.plugins.module_utils import (
     layout,
     migrations,
     model,
+    progress,
     releases,
     secret_ages,
     sqlite_copy,
@@ -72,8 +73,11 @@ class Deploy:
 
     ``options``: run, who (names of the run), stamp (YYYYMMDDHHMMSS), version (what to deploy), release (id, once it is known),
     target and target_version (what a rollback brings back), first (this host runs what runs once), hazards (run migrations that the
-    live release cannot live with), rebuild (build its dependencies anew), secrets (name -> text), changed_env (refresh a release whose code is the same).
+    live release cannot live with), rebuild (build its dependencies anew), secrets (name -> text), changed_env (refresh a release whose code is the same),
+    progress (the Progress that tells where the run is).
     """
+
+    progress = progress.Progress()
 
     def __init__(self, app: dict, options: dict):
         self.app, self.options = app, options
@@ -88,6 +92,7 @@ class Deploy:
         self.runtime = RUNTIMES[app["runtime"]](self.app, self.shelf, options["secrets"])
         self.runtime.registry_password = options.get("registry_password") or ""
         self.runtime.neighbours = options.get("apps") or []
+        self.progress = self.runtime.progress = options.get("progress") or progress.Progress()
         self.notes: list[str] = []
         self.seconds: dict = {}
         self.noop = False
@@ -99,6 +104,7 @@ class Deploy:
         try:
             for phase in phases:
                 began = time.monotonic()
+                self.progress.phase(phase)
                 try:
                     if phase not in ("lock", "abandon"):
                         self.own(phase)
@@ -107,6 +113,7 @@ class Deploy:
                     raise failure(phase, error) from error
                 finally:
                     self.seconds[phase] = round(time.monotonic() - began, 3)
+                self.progress.done(phase, self.seconds[phase])
                 if self.noop:
                     break
         finally:
@@ -330,6 +337,7 @@ class Deploy:
 
     def read_plan(self, process, first_ever: bool) -> None:
         """Read the migration plan and refuse hazards."""
+        self.progress.step("the plan")
         answer, output = process.ask(["plan"])
         if "plan" not in answer:
             raise PhaseError("the migration plan could not be read (is the database there?)", output)
@@ -342,7 +350,8 @@ class Deploy:
 
     def command(self, process, command: dict, name: str) -> None:
         """Run one manage.py command; raise PhaseError with its output when it fails and may not."""
-        answer, output = process.ask(shlex.split(command["manage"]))
+        self.progress.step(name)
+        answer, output = process.ask(shlex.split(command["manage"]), lambda migration: self.progress.step(f"{name}: {migration}"))
         if answer["status"] == 0:
             return
         if command["may_fail"] and not answer.get("ended"):
@@ -580,6 +589,7 @@ class Deploy:
         held = self.lock.read()
         if held:
             lines.append(f"lock: {held.get('who')} holds it; a deploy now would be refused while that run lives")
+        self.progress.phase("resolve")
         self.resolve()
         if self.noop:
             return [*lines, f"nothing to do: {self.record['version']} ({self.record['sha'][:7]}) is live as {self.release}"]
@@ -616,10 +626,13 @@ class Deploy:
             if path.startswith((self.root, self.app["etc"])):
                 host.folder(path, *wanted)
         self.runtime.source = real.runtime.source
+        self.progress.phase("fetch")
         self.fetch()
+        self.progress.phase("build")
         values, lines = self.runtime.rehearse_build(self.release, self.record, real.runtime)
         self.store(**values)
         if values and self.options["first"]:
+            self.progress.phase("migrate")
             self.migrate(only_check=True)
             lines.append("migrate: " + (", ".join(self.record.get("migrations", [])) or "no migration"))
         return lines + [f"warning: {note}" for note in self.notes if note.startswith("warning")]

@@ -9,13 +9,16 @@ instances  start, members, place, dead, log, stop, replace, running, revive, who
 """
 from __future__ import annotations
 
+import codecs
 import contextlib
 import grp
 import json
 import os
+import re
 import stat
 import subprocess
 import time
+from collections.abc import Callable
 
 from ansible_collections.quayside.django.plugins.module_utils import (
     celery_control,
@@ -27,6 +30,7 @@ from ansible_collections.quayside.django.plugins.module_utils import (
     model,
     ports,
     processes,
+    progress,
     releases,
     sizing,
     units,
@@ -38,8 +42,14 @@ IN_APP = {"django_run.py": django_run, "celery_control.py": celery_control}
 OLD_EDGE = 'tries=0; while pgrep -f "[n]ginx: worker process is shutting down" >/dev/null && [ $tries -lt 60 ]; do sleep 0.5; tries=$((tries + 1)); done'
 
 
+# migrate prints this, and what came of it when that is known.
+APPLYING = re.compile(r"^  (?:Applying|Unapplying) (\S+?)\.\.\.")
+
+
 class Runtime:
     """The instances of an app on this host. ``app`` is one of the model, without secrets; ``secrets`` are its secret variables."""
+
+    progress = progress.Progress()
 
     def __init__(self, app: dict, shelf, secrets: dict | None = None):
         self.app, self.shelf, self.secrets = app, shelf, secrets or {}
@@ -52,7 +62,7 @@ class Runtime:
         # Records of before containers do not say all of it.
         wanted = [{"serves": process["socket"], "tcp": False, "routes": [process["route"]] * bool(process["route"]), **process} for process in wanted]
         other = type(self)(dict(self.app, processes=wanted), self.shelf, self.secrets)
-        other.control, other.neighbours = self.control, self.neighbours
+        other.control, other.neighbours, other.progress = self.control, self.neighbours, self.progress
         return other
 
     def sizes(self) -> dict:
@@ -133,6 +143,7 @@ class Runtime:
             return ""
 
         for process in self.wanted("servers"):
+            self.progress.step(process["name"])
             result = http_health.wait([self.check_of(release, process, version)], deadline=self.app["health"]["timeout"], interval=0.05, alive=alive)
             if not result.ok:
                 raise host.PhaseError(f"{result.reason}{self.patience(result.seconds)}", *self.log(release, process, started))
@@ -230,21 +241,31 @@ class ManageProcess:
     """A running django_run.py."""
 
     def __init__(self, argv: list[str]):
-        self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=host.LOCALE,
-                                        text=True, errors="replace")
+        self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=host.LOCALE)
 
-    def ask(self, argv: list[str]) -> tuple[dict, str]:
-        """Run one command; return its answer and what it printed. A process that ended answers with its status."""
-        output = []
+    def ask(self, argv: list[str], migrating: Callable[[str], None] = lambda _name: None) -> tuple[dict, str]:
+        """Run one command; return its answer and what it printed. A process that ended answers with its status.
+
+        ``migrating`` is called with the name of each migration that begins.
+        """
         with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.write(json.dumps(argv) + "\n")
+            self.process.stdin.write(json.dumps(argv).encode() + b"\n")
             self.process.stdin.flush()
-        for line in self.process.stdout:
-            if line.startswith(django_run.MARK):
-                return json.loads(line[len(django_run.MARK):]), "".join(output).strip()
-            output.append(line)
+        output, line, last = [], "", ""
+        decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        while part := self.process.stdout.read1(1 << 16):
+            *whole, line = (line + decode(part)).replace("\r\n", "\n").split("\n")
+            for text in [*whole, line]:
+                begun = APPLYING.match(text)
+                if begun and begun[1] != last:
+                    last = begun[1]
+                    migrating(last)
+            for text in whole:
+                if text.startswith(django_run.MARK):
+                    return json.loads(text[len(django_run.MARK):]), "".join(output).strip()
+                output.append(f"{text}\n")
         status = self.process.wait()
-        return {"status": status or 1, "ended": True}, "".join(output).strip()
+        return {"status": status or 1, "ended": True}, "".join([*output, line]).strip()
 
     def close(self) -> None:
         """Let the process end."""

@@ -49,7 +49,7 @@ class Compose(Runtime):
 
     @property
     def images(self) -> Images:
-        return Images(self.app, self.secrets, self.registry_password, self.rebuilt, self.fresh)
+        return Images(self.app, self.secrets, self.registry_password, self.rebuilt, self.fresh, self.progress)
 
     # What is on disk
 

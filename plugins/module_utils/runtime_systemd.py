@@ -216,6 +216,7 @@ class Systemd(Runtime):
             self.build_command(release, f"command-{number}", ["/bin/sh", "-ec", command["command"]], f"`{command['command']}`", {**env, **secrets},
                                [code], posixpath.normpath(f"{folder}/{command['folder']}"), command["timeout"])
         if self.app["frontends"]:
+            self.progress.step("frontends")
             frontends = [{"what": f"frontends[{frontend['name']}]", "source": self.in_code(frontend["folder"]),
                           "target": self.shelf.path(release, "frontends", frontend["name"])} for frontend in self.app["frontends"]]
             release_tree.publish(self.app, release, {"do": "copy", "tree": code, "folders": frontends}, [code],
@@ -223,6 +224,7 @@ class Systemd(Runtime):
 
     def build_command(self, release: str, verb: str, command: list[str], shown: str, env: dict, writable: list[str], folder: str, timeout: int) -> None:
         """Run one command of a build with an empty HOME and a cache; raise PhaseError with its log when it fails."""
+        self.progress.step(shown.strip("`"))
         cache, home = sandbox.leaf(f"{self.app['root']}/cache/build", self.app["user"]), self.home()
         known = {"HOME": home, "XDG_CACHE_HOME": cache, "npm_config_cache": f"{cache}/npm", "UV_CACHE_DIR": f"{cache}/uv", "PIP_CACHE_DIR": f"{cache}/pip"}
         unit = self.build_unit(verb, release, folder, timeout, [*writable, cache, home])

@@ -165,7 +165,7 @@ reason:
   returned: failure
 """
 
-from ansible_collections.quayside.django.plugins.module_utils import versions
+from ansible_collections.quayside.django.plugins.module_utils import progress, versions
 from ansible_collections.quayside.django.plugins.module_utils.deploy import PHASES, REASONS, Deploy, Failure, failure
 from ansible_collections.quayside.django.plugins.module_utils.printed import AnsibleModule
 
@@ -220,7 +220,12 @@ def main() -> None:
     wrong += [versions.release_refusal(module.params[name]) for name in ("release", "target")]
     if any(wrong) and "abandon" not in module.params["phases"]:
         module.fail_json(msg=next(text for text in wrong if text), phase=module.params["phases"][0], reason="the version is no name of one")
-    deploy = Deploy(options.pop("app"), options)
+    with progress.opened(progress.path(options["run"], options["app"].get("name", ""), options["phases"]), progress.caller()) as options["progress"]:
+        perform(module, Deploy(options.pop("app"), options))
+
+
+def perform(module: AnsibleModule, deploy: Deploy) -> None:
+    """Run the phases, or rehearse them, and end."""
     if module.check_mode:
         rehearse(module, deploy)
     try:

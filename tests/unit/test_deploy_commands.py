@@ -16,7 +16,7 @@ class Process:
     def __init__(self, fails):
         self.fails, self.asked = fails, []
 
-    def ask(self, argv):
+    def ask(self, argv, _migrating=None):
         self.asked.append(argv[0])
         if argv == ["plan"]:
             return {"status": 0, "plan": []}, ""
