@@ -122,7 +122,7 @@ def main() -> None:
             docker_network.join(app)
         for path, (text, mode) in others.items():
             host.write(path, text, mode)
-        if units:
+        if units or networks:
             runtime.install()
         if move.restart and shelf.live():
             runtime.with_processes(shelf.record(shelf.live()).get("processes", app["processes"])).restart_singles(shelf.live())
