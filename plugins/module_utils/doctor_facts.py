@@ -329,7 +329,7 @@ def of_processes(app: dict, apps: list[dict], shelf, live: str, deploying: bool)
     seen, running = made.describe(live), made.running()
     cores, memory = host.size()
     plan = sizing.plan({"cores": cores, "memory": memory}, apps)
-    found = doctor_processes.findings(current, seen)
+    found = doctor_processes.findings(current, seen) + doctor_processes.services(current, made.describe_services())
     found += doctor_processes.room(current, seen, plan["apps"][app["name"]]["processes"], plan["reserve"], memory)
     return found + ([] if deploying else doctor_processes.leftovers(current, running, live, {release for release in running if made.ending(release)}))
 

@@ -272,6 +272,10 @@ class Runtime:
                                   "somebody else holds them", look=f"ss -Htlnpe 'sport >= :{own[0]} and sport <= :{own[-1]}'")
         return chosen
 
+    def describe_services(self) -> list[dict]:
+        """Return what is known of the containers of the app's database and cache; none where those are the host's."""
+        return []
+
     def seen(self, process: str, pid: int, **more) -> dict:
         """Return what is known of a unit or container: ``more``, its memory in bytes, and the command lines that run in it."""
         memory = cgroup.memory(pid) if pid else {}

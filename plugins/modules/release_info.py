@@ -161,7 +161,7 @@ def read(app: dict, entries: int) -> dict:
         "live": {"id": live, "version": record.get("version", ""), "sha": record.get("sha", ""), "since": utc(record.get("switched")),
                  "how": how(record)} if live else {},
         "processes": [{key: value for key, value in one.items() if key != "commands"} for one in seen],
-        "findings": doctor_processes.findings(runtime.app, seen),
+        "findings": doctor_processes.findings(runtime.app, seen) + doctor_processes.services(runtime.app, runtime.describe_services() if live else []),
         "certificates": {name: served.look(name) for name in app["domains"]} if app["scheme"] == "https" and app["edge"] != "none" else {},
         "stale": bool(live) and not model.told(app, edges.secure(app)).items() <= env_file.parse(host.text(shelf.path(live, "env"))).items(),
         "healthy": not health, "health": health, "units": states, "lock": Lock(f"{app['root']}/lock").read(), "ledger": shelf.ledger(entries),

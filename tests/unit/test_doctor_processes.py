@@ -53,6 +53,16 @@ def test_a_process_that_the_model_no_longer_has_is_told_too():
     assert set(found("gone", kills=1)) == {"process.killed"}
 
 
+@pytest.mark.parametrize(("fields", "code", "words"), [
+    ({}, None, ""), ({"runs": "inactive", "state": "exited"}, "process.ended", "quayside.django.site"), ({"kills": 1}, "process.killed", "follows the memory"),
+    ({"used": 95 * MB, "limit": 100 * MB}, "process.memory", "follows the memory"), ({"health": "unhealthy"}, "process.unhealthy", "docker inspect"),
+])
+def test_database_and_cache_in_containers_are_looked_at_too(fields, code, words):
+    found = doctor_processes.services(loaded(), [{**WELL, "name": "pos-services-db-1", "process": "db", "commands": [["sh"], ["postgres"]], **fields}])
+    assert [one["code"] for one in found] == ([code] if code else [])
+    assert all(words in one["fix"] and "pos-services-db-1" in one["item"] for one in found)
+
+
 @pytest.mark.parametrize(("used", "total", "told"), [(300, 2000, False), (900, 2000, True)])
 def test_what_is_used_tells_whether_a_deploy_will_fit(used, total, told):
     app = loaded(processes=CELERY)
