@@ -25,7 +25,7 @@ FIX = "put it back into django_apps under this name, or remove it by hand (docs/
 
 def record(app: dict) -> str:
     """Return what is kept of an app on its host, so that it can be told by it when the inventory no longer has it."""
-    kept = {"name": app["name"], "root": app["root"], "user": app["user"], "runtime": app["runtime"], "uid": app["container"]["user"].partition(":")[0],
+    kept = {"name": app["name"], "root": app["root"], "user": app["user"], "runtime": app["runtime"],
             "database": {key: app["database"][key] for key in ("engine", "name", "user")}}
     return json.dumps(kept, indent=1, sort_keys=True) + "\n"
 
@@ -92,7 +92,7 @@ def recorded() -> set[str]:
 def described(name: str) -> dict:
     """Return the record of an app, with what is usual where it was made before there were records."""
     database = name.replace("-", "_")
-    usual = {"root": f"/opt/{name}", "user": name, "runtime": "compose", "uid": "", "database": {"engine": "postgresql", "name": database, "user": database}}
+    usual = {"root": f"/opt/{name}", "user": name, "runtime": "compose", "database": {"engine": "postgresql", "name": database, "user": database}}
     with contextlib.suppress(ValueError):
         return {**usual, **json.loads(host.text(record_path(name)))}
     told = ROOT.search(host.text(f"{UNITS}/{name}.service"))
@@ -174,5 +174,5 @@ def socket_uids(known: set[str]) -> list[int]:
         app = described(name)
         if app["runtime"] == "compose" and app["database"]["engine"] == "postgresql":
             user = foreign.user(app["user"])
-            found += [int(app["uid"])] if app["uid"] else [user["uid"]] if user else []
+            found += [user["uid"]] if user else []
     return found
