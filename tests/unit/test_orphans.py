@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 from ansible_collections.quayside.django.plugins.module_utils import foreign, orphans, units
+from ansible_collections.quayside.django.plugins.modules import local_firewall
 from samples import loaded
 
 NOTHING = {"name": "old", "units": [], "containers": [], "volumes": [], "umbrella": "", "databases": [], "redis": "", "folders": [], "user": ""}
@@ -125,3 +126,12 @@ def test_a_folder_is_measured_and_one_that_takes_long_is_not(tmp_path, monkeypat
 
     monkeypatch.setattr(orphans.host, "run", slow)
     assert orphans.size(str(tmp_path)) is None
+
+
+def test_containers_of_the_inventory_and_of_orphans_reach_postgresql_by_its_socket(place, monkeypatch):
+    install(place, "old", "web", record=dict(json.loads(orphans.record(loaded(name="old", runtime="compose"))), user="old_user"))
+    uids = {"pos": 990, "old_user": 991}
+    monkeypatch.setattr(local_firewall, "uid_of", uids.get)
+    monkeypatch.setattr(orphans.foreign, "user", lambda name: {"uid": uids[name]} if name in uids else None)
+    files, _digest = local_firewall.desired([loaded(runtime="compose")], {"pos": {"first": 20000, "user": "pos"}}, [])
+    assert "user:990:--x,user:991:--x" in files[local_firewall.TMPFILES]
