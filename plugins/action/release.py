@@ -1,125 +1,42 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The controller's side of quayside.django.release: runs the module as Ansible does, and prints where it is while that takes long."""
+"""Send the code of a deploy to the host in one archive, and print where it is while it runs.
+
+Ansible would parse each of its sixty files at each run, to find what they import (docs/architecture.md has the figures).
+"""
 from __future__ import annotations
 
-import contextlib
-import copy
-import os
-import select
-import shlex
-import subprocess
-import threading
-import time
+import base64
+import io
+import pathlib
+import zipfile
 
-from ansible.plugins.action.normal import ActionModule as Normal
-from ansible.utils.display import Display
-from ansible_collections.quayside.django.plugins.module_utils import printed, progress
+from ansible.plugins.action import ActionBase
+from ansible_collections.quayside.django.plugins.module_utils import printed
+from ansible_collections.quayside.django.plugins.plugin_utils import follower
 
-display = Display()
-DELAY = 3.0  # seconds: a shorter task prints nothing, and nobody follows it
-PAUSE = 0.5  # seconds: what came meanwhile is told in one go
-EVENTS = 5000  # of one task; what comes after them is not read
+FOLDER = pathlib.Path(printed.__file__).parent
 
 
-def argv(connection, command: str) -> list | None:
-    """Return what runs a command on the host of a connection as the user who logs in; None where no session beside the module's can be had."""
-    if connection.transport == "local":
-        return ["/bin/sh", "-c", command]
-    if connection.transport not in ("ssh", "ansible.builtin.ssh") or connection.get_option("password"):
-        return None
-    beside = copy.copy(connection)  # the module's own session uses the other one
-    beside.host = connection.get_option("host") or connection._play_context.remote_addr
-    program, *words = beside._build_command(connection.get_option("ssh_executable"), "ssh")
-    # Before the others, since ssh takes the first value that it meets: the module's session is the one that stays for later tasks.
-    return [program, "-n", "-T", "-o", "ControlMaster=no", "-o", "BatchMode=yes", *words, beside.host, f"/bin/sh -c {shlex.quote(command)}"]
+def archive() -> str:
+    """Return all of ``module_utils`` as a zip file, in base64."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
+        for path in sorted(FOLDER.glob("*.py")):
+            file.writestr(zipfile.ZipInfo(path.name), path.read_bytes(), zipfile.ZIP_DEFLATED)
+    return base64.b64encode(packed.getvalue()).decode()
 
 
-class Follower:
-    """Follows what a host says of a task, in a thread of its own, from the third second on. ``tell`` prints one line."""
+class ActionModule(ActionBase):
+    TRANSFERS_FILES = False
 
-    def __init__(self, host: str, argv: list, tell, delay: float = DELAY, pause: float = PAUSE):
-        self.report, self.argv, self.tell, self.delay, self.pause = progress.Report(host), argv, tell, delay, pause
-        self.stopped = threading.Event()
-        self.thread = threading.Thread(target=self.follow, daemon=True)
-
-    def start(self) -> None:
-        """Begin to follow."""
-        self.thread.start()
-
-    def stop(self, result: dict) -> None:
-        """Stop to follow, and print what ``result``, that of the task, says beyond what was printed.
-
-        A thread that still printed when Ansible's worker ends would leave the queue of the controller locked, so it is waited for.
-        """
-        self.stopped.set()
-        self.thread.join()
-        for line in self.report.end(result.get("seconds") or {}, bool(result.get("failed"))):
-            self.tell(line)
-
-    def follow(self) -> None:
-        """Print what the host says until the task has ended."""
-        if self.stopped.wait(self.delay):
-            return
-        with contextlib.suppress(OSError), subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                                            stderr=subprocess.DEVNULL) as process:
-            try:
-                self.read(process.stdout.fileno())
-            finally:
-                process.kill()
-
-    def read(self, source: int) -> None:
-        """Print what comes from a file descriptor."""
-        rest, left = b"", EVENTS
-        while left > 0 and not self.stopped.wait(self.pause):
-            ready, _writable, _broken = select.select([source], [], [], 0)
-            if ready:
-                part = os.read(source, 1 << 16)
-                if not part:
-                    return
-                *lines, rest = (rest + part).split(b"\n")
-                rest = rest[:progress.LINE_LIMIT]
-                events = [event for event in map(progress.parse, lines) if event][:left]
-                left -= len(events)
-                self.print(self.report.take(events, time.monotonic()))
-            self.print(self.report.waiting(time.monotonic()))
-
-    def print(self, lines: list[str]) -> None:
-        """Print lines."""
-        for line in lines:
-            self.tell(line)
-
-
-def tell(line: str) -> None:
-    """Print a line beside Ansible's own output: on standard error, so that a callback that writes JSON is not disturbed."""
-    display.display(printed.clean(line.replace("\n", " ")), stderr=True)
-
-
-class ActionModule(Normal):
     @printed.cleaned
     def run(self, tmp=None, task_vars=None):
-        follower = self.follower((task_vars or {}).get("inventory_hostname", "host"))
-        result: dict = {}
+        result = super().run(tmp, task_vars)
+        following = follower.begin((task_vars or {}).get("inventory_hostname", "host"), self._task.args, self._connection)
         try:
-            result = super().run(tmp, task_vars)
+            result = {**result, **self._execute_module(module_args={**self._task.args, "code": archive()}, task_vars=task_vars)}
         finally:
-            if follower:
-                follower.stop(result)
+            if following:
+                following.stop(result)
         return result
-
-    def follower(self, host: str) -> Follower | None:
-        """Return what follows the task, begun; None where that cannot be."""
-        args = self._task.args
-        app = args.get("app")
-        path = progress.path(str(args.get("run", "")), str(app.get("name", "")) if isinstance(app, dict) else "", list(args.get("phases") or []))
-        if self._task.async_val or self._task.no_log or not path:
-            return None
-        try:
-            command = argv(self._connection, progress.follow_command(path))
-        except Exception:  # whatever keeps a second session from being had, the deploy goes on without these lines
-            return None
-        if not command:
-            return None
-        made = Follower(host, command, tell)
-        made.start()
-        return made

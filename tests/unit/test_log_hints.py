@@ -7,7 +7,6 @@ from ansible_collections.quayside.django.plugins.module_utils import deploy, hos
 from samples import RELEASE, loaded
 
 COMPOSE = {"runtime": "compose", "media": {"root": "/app/media"}, "static": {"root": "/app/static"}, "folders": [{"name": "spool", "path": "/app/spool"}]}
-HOME = "/root"  # of an image whose code lies there
 
 
 @pytest.mark.parametrize(("log", "fields", "words"), [
@@ -21,7 +20,7 @@ HOME = "/root"  # of an image whose code lies there
     ("PermissionError: [Errno 13] Permission denied: '/opt/pos/shared/spool/a'", {}, ["chown -R pos: /opt/pos/shared/spool"]),
     ("PermissionError: [Errno 13] Permission denied: '/app/spool/a'", COMPOSE, ["chown -R pos: /opt/pos/shared/spool"]),
     ("PermissionError: [Errno 13] Permission denied: '/app/config/settings.py'", COMPOSE, ["/app/config/settings.py of the image", "chmod -R a+rX"]),
-    (f"python: can't open file '{HOME}/app/manage.py': [Errno 13] Permission denied", COMPOSE, [f"{HOME}/app/manage.py of the image"]),
+    ("python: can't open file '/home/pos/app/manage.py': [Errno 13] Permission denied", COMPOSE, ["/home/pos/app/manage.py of the image"]),
     ("exec /start: permission denied", COMPOSE, ["/start of the image", "a+x"]), ("PermissionError: [Errno 13] Permission denied: '/etc/shadow'", {}, []),
     ("connection refused", COMPOSE, []), ("", {}, []),
 ])

@@ -7,8 +7,8 @@ import threading
 import time
 
 import pytest
-from ansible_collections.quayside.django.plugins.action import release as action
 from ansible_collections.quayside.django.plugins.module_utils import deploy, host, images, progress, runtime
+from ansible_collections.quayside.django.plugins.plugin_utils import follower
 from samples import loaded
 
 LINES = [
@@ -101,13 +101,13 @@ def until(wanted, seconds=20):
         time.sleep(0.02)
 
 
-def follower(place, said, **options):
-    return action.Follower("web1", ["/bin/sh", "-c", progress.follow_command(place)], said.append, **{"delay": 0, "pause": 0.05, **options})
+def following(place, said, **options):
+    return follower.Follower("web1", ["/bin/sh", "-c", progress.follow_command(place)], said.append, **{"delay": 0, "pause": 0.05, **options})
 
 
 def test_a_follower_tells_what_is_written_as_it_is_written(place):
     said = []
-    one = follower(place, said)
+    one = following(place, said)
     one.start()
     with progress.opened(place, os.getuid()) as told:
         told.phase("build")
@@ -124,9 +124,9 @@ def test_a_follower_tells_what_is_written_as_it_is_written(place):
 
 
 def test_a_short_task_is_followed_by_nobody(place, monkeypatch):
-    monkeypatch.setattr(action.subprocess, "Popen", lambda *_words, **_options: pytest.fail("somebody was asked"))
+    monkeypatch.setattr(follower.subprocess, "Popen", lambda *_words, **_options: pytest.fail("somebody was asked"))
     said = []
-    one = follower(place, said, delay=60)
+    one = following(place, said, delay=60)
     one.start()
     before = time.monotonic()
     one.stop({"seconds": {"build": 3}})
@@ -135,11 +135,11 @@ def test_a_short_task_is_followed_by_nobody(place, monkeypatch):
 
 
 def test_the_command_ends_with_the_process_that_writes(place):
-    writer = action.subprocess.Popen(["sleep", "60"])
+    writer = follower.subprocess.Popen(["sleep", "60"])
     os.makedirs(progress.FOLDER)
     with open(place, "w") as file:
         file.write(f"{writer.pid}\n")
-    reader = action.subprocess.Popen(["/bin/sh", "-c", progress.follow_command(place)], stdout=action.subprocess.PIPE)
+    reader = follower.subprocess.Popen(["/bin/sh", "-c", progress.follow_command(place)], stdout=follower.subprocess.PIPE)
     assert reader.poll() is None
     writer.kill()
     writer.wait()
@@ -148,11 +148,11 @@ def test_the_command_ends_with_the_process_that_writes(place):
 
 def test_a_server_that_floods_or_is_silent_holds_nobody(place):
     said = []
-    flood = action.Follower("web1", ["/bin/sh", "-c", 'while :; do echo \'["step", "x"]\'; done'], said.append, delay=0, pause=0.001)
+    flood = follower.Follower("web1", ["/bin/sh", "-c", 'while :; do echo \'["step", "x"]\'; done'], said.append, delay=0, pause=0.001)
     flood.start()
     flood.thread.join(60)
     assert not flood.thread.is_alive(), "it read on for ever"
-    mute = action.Follower("web1", ["/bin/sh", "-c", 'echo \'["phase", "x"]\'; exec sleep 60'], said.append, delay=0, pause=0.01)
+    mute = follower.Follower("web1", ["/bin/sh", "-c", 'echo \'["phase", "x"]\'; exec sleep 60'], said.append, delay=0, pause=0.01)
     mute.start()
     until(lambda: said == ["web1: x …"])
     before = time.monotonic()
@@ -162,8 +162,8 @@ def test_a_server_that_floods_or_is_silent_holds_nobody(place):
 
 def test_what_is_printed_steers_neither_terminal_nor_runner(monkeypatch):
     said = []
-    monkeypatch.setattr(action, "display", type("Display", (), {"display": lambda self, text, stderr: said.append((text, stderr))})())
-    action.tell("web1: build (\x1b[2J\n::set-output name=a::b) …")
+    monkeypatch.setattr(follower, "display", type("Display", (), {"display": lambda self, text, stderr: said.append((text, stderr))})())
+    follower.tell("web1: build (\x1b[2J\n::set-output name=a::b) …")
     assert said == [("web1: build (\\x1b[2J : :set-output name=a::b) …", True)]
 
 
@@ -185,13 +185,13 @@ class Connection:
 
 def test_the_session_is_one_beside_that_of_the_module():
     connection = Connection()
-    words = action.argv(connection, "true; true")
+    words = follower.argv(connection, "true; true")
     assert [word.decode() if isinstance(word, bytes) else word for word in words] == [
         "ssh", "-n", "-T", "-o", "ControlMaster=no", "-o", "BatchMode=yes", "-o", "ControlMaster=auto", "192.0.2.1", "/bin/sh -c 'true; true'"]
     assert (connection.host, connection.user) == ("", ""), "the connection of the module was changed"
-    assert action.argv(Connection("local"), "true") == ["/bin/sh", "-c", "true"]
-    assert action.argv(Connection(password="x"), "true") is None
-    assert action.argv(Connection("docker"), "true") is None
+    assert follower.argv(Connection("local"), "true") == ["/bin/sh", "-c", "true"]
+    assert follower.argv(Connection(password="x"), "true") is None
+    assert follower.argv(Connection("docker"), "true") is None
 
 
 def test_a_thread_that_prints_is_waited_for(place):
@@ -203,7 +203,7 @@ def test_a_thread_that_prints_is_waited_for(place):
         free.wait(10)
         said.append(line)
 
-    one = action.Follower("web1", ["/bin/sh", "-c", progress.follow_command(place)], slow, delay=0, pause=0.01)
+    one = follower.Follower("web1", ["/bin/sh", "-c", progress.follow_command(place)], slow, delay=0, pause=0.01)
     with progress.opened(place, os.getuid()) as told:
         told.phase("build")
         one.start()
@@ -298,7 +298,7 @@ def test_a_program_that_is_watched_tells_each_line():
     done = host.watched([sys.executable, "-c", "print('a'); print('b'); raise SystemExit(4)"], told.append, 60, dict(os.environ))
     assert (done.returncode, done.stdout, told) == (4, "a\nb\n", ["a\n", "b\n"])
     before = time.monotonic()
-    with pytest.raises(action.subprocess.TimeoutExpired):
+    with pytest.raises(follower.subprocess.TimeoutExpired):
         # A child of it that holds the pipe would keep the deploy waiting.
         host.watched(["/bin/sh", "-c", "sleep 60 & wait"], told.append, 0.2, dict(os.environ))
     assert time.monotonic() - before < 10
