@@ -340,17 +340,27 @@ class Compose(Runtime):
             raise host.PhaseError(f"the container {name} has no address: it does not run", *self.log(release, process, 0))
         return {"url": f"http://{network['IPAddress']}:{process['port']}"}
 
-    def dead(self, wanted: list[str], _since: float) -> str:
+    def dead(self, wanted: list[str], since: float) -> str:
         """Raise PhaseError, with its log, when one of the containers has died since it was started; return an empty text while all live."""
         for name in wanted:
             known = self.known(name)
-            state = known.get("State", {})
-            self.spared(name, self.process_of(known), state.get("Pid", 0), bool(state.get("OOMKilled")))
-            if state.get("Status") == "running" and known.get("RestartCount", 0) == 0:
+            state, again = known.get("State", {}), known.get("RestartCount", 0)
+            # What was started again has the state of its new start: how the one before ended is in the events of the engine.
+            ends = self.ends(name, since) if again else []
+            self.spared(name, self.process_of(known), state.get("Pid", 0), bool(state.get("OOMKilled")) or "oom" in ends)
+            if state.get("Status") == "running" and not again:
                 continue
-            how = state.get("Error") or f"status {state.get('ExitCode')}"
+            status = next((words.split()[1] for words in reversed(ends) if words.startswith("die ")), state.get("ExitCode"))
+            how = state.get("Error") or f"status {status}"
             raise host.PhaseError(f"{name} died at its start ({how})" if known else f"there is no container {name}", self.output(name), f"docker logs {name}")
         return ""
+
+    def ends(self, name: str, since: float) -> list[str]:
+        """Return the events of a container's ends since a time (seconds of the epoch): ``die`` with its status, and ``oom``."""
+        shown = host.run(["docker", "events", "--since", str(int(since)), "--until", f"{time.time():.3f}", "--filter", f"container={name}",
+                          "--filter", "event=die", "--filter", "event=oom", "--format", "{{.Action}} {{.Actor.Attributes.exitCode}}"],
+                         check=False, timeout=20).stdout
+        return [line.strip().removesuffix("<no value>").strip() for line in shown.splitlines() if line.strip()]
 
     def process_of(self, known: dict) -> dict:
         """Return the process of a container; empty for one that is not there, or whose process the model no longer has."""
