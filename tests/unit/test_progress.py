@@ -235,7 +235,7 @@ def made(monkeypatch, told, **methods):
     """Return a Deploy whose phases do nothing but what ``methods`` do."""
     one = deploy.Deploy.__new__(deploy.Deploy)
     one.app, one.options, one.release, one.record = loaded(), {}, "", {}
-    one.notes, one.seconds, one.noop, one.progress = [], {}, False, told
+    one.notes, one.seconds, one.noop, one.progress, one.process = [], {}, False, told, None
     one.runtime = one.lock = type("Nothing", (), {"close": lambda self: None})()
     monkeypatch.setattr(deploy.Deploy, "own", lambda self, phase: None)
     for name in ("take_lock", "resolve", "fetch", "build"):
@@ -283,7 +283,7 @@ def test_a_migration_is_told_when_it_begins(tmp_path):
         told.append(name)
         (tmp_path / f"go-{name}").touch()
 
-    process = runtime.ManageProcess([sys.executable, "-c", MIGRATES, str(tmp_path)], lambda: None)
+    process = runtime.ManageProcess([sys.executable, "-c", MIGRATES, str(tmp_path)], lambda: None, lambda *_words: None)
     try:
         answer, output = process.ask(["migrate"], 60, migrating)
     finally:
