@@ -600,6 +600,7 @@ class Deploy:
         self.runtime.start(self.release, "workers")
         if self.options["first"]:
             old.replace(before, self.release, self.runtime.members(self.release, "singles"))
+        self.runtime.enliven()
 
     def retire(self) -> None:
         """Let the old instance end what it has begun; nobody waits for that. Before it, the new singles have to live."""
