@@ -10,6 +10,7 @@ instances  start, members, place, dead, log, last_output, process_of, stop, repl
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import grp
 import json
 import os
@@ -129,6 +130,37 @@ class Runtime:
 
     def ready(self, release: str, started: float, version: str) -> None:
         """Wait until a release's servers answer as the model wants while all its processes live; raise PhaseError."""
+        wanted, sizes = self.members(release, "servers"), self.sizes()
+        for process in self.probed():
+            # The first answer is that of one worker; then as many at once as there are workers, whose first pages may be slow.
+            for number in dict.fromkeys((1, min(sizes[process["name"]]["workers"], MOST_AT_ONCE))):
+                result = self.asked(release, [self.check_of(release, process, version)] * number, started)
+                if not result.ok:
+                    self.dead(wanted, started)
+                    at_once = f"asked {number} times at once, as it has {number} workers: " if number > 1 else ""
+                    reason = f"processes[{process['name']}]: {at_once}{result.reason}{self.patience(result.seconds)}{self.waits(process)}"
+                    raise host.PhaseError(reason, *self.log(release, process, started))
+        self.dead(wanted, started)
+
+    def booted(self, release: str, started: float) -> str:
+        """Wait until a release's servers answer whatever they like, an error too, while all its processes live; raise PhaseError when one has died.
+
+        Return which of them lives and gave no answer within ``health.timeout``, an empty text for none: it may wait for the migrations.
+        """
+        silent = []
+        for process in self.probed():
+            check = dataclasses.replace(self.check_of(release, process, ""), status=tuple(range(100, 600)), text="", json=None, headers={})
+            if not self.asked(release, [check], started).ok:
+                silent.append(process["name"])
+        self.dead(self.members(release, "servers"), started)
+        return f"{', '.join(silent)} did not answer within {self.app['health']['timeout']} s (health.timeout)" if silent else ""
+
+    def probed(self) -> list[dict]:
+        """Return the servers that answer without the workers, which start after them."""
+        return [process for process in self.wanted("servers") if process["probe"]]
+
+    def asked(self, release: str, checks: list[http_health.Check], started: float) -> http_health.Result:
+        """Ask until all answers are good, or ``health.timeout`` is over; raise PhaseError when one of the servers of the release has died."""
         wanted, looked = self.members(release, "servers"), [0.0]
 
         def alive() -> str:
@@ -137,20 +169,7 @@ class Runtime:
                 self.dead(wanted, started)
             return ""
 
-        sizes = self.sizes()
-        for process in self.wanted("servers"):
-            if not process["probe"]:
-                continue
-            # The first answer is that of one worker; then as many at once as there are workers, whose first pages may be slow.
-            for number in dict.fromkeys((1, min(sizes[process["name"]]["workers"], MOST_AT_ONCE))):
-                checks = [self.check_of(release, process, version)] * number
-                result = http_health.wait(checks, deadline=self.app["health"]["timeout"], interval=0.05, alive=alive, together=number > 1)
-                if not result.ok:
-                    self.dead(wanted, started)
-                    at_once = f"asked {number} times at once, as it has {number} workers: " if number > 1 else ""
-                    reason = f"processes[{process['name']}]: {at_once}{result.reason}{self.patience(result.seconds)}{self.waits(process)}"
-                    raise host.PhaseError(reason, *self.log(release, process, started))
-        self.dead(wanted, started)
+        return http_health.wait(checks, deadline=self.app["health"]["timeout"], interval=0.05, alive=alive, together=len(checks) > 1)
 
     def spared(self, name: str, process: dict, pid: int, killed: bool) -> None:
         """Raise PhaseError when the kernel has killed a process of a unit or container for memory.

@@ -41,11 +41,12 @@ def run(tmp_path):
         folder = tmp_path / "releases" / release
         folder.mkdir(parents=True)
         made = deploy.Deploy.__new__(deploy.Deploy)
-        made.app, made.options, made.phases, made.notes = app, {"first": True, "hazards": False}, [], []
-        made.shelf, made.release, made.record = releases.Shelf(str(tmp_path)), release, {"from": live}
+        made.app, made.options, made.notes = app, {"first": True, "hazards": False}, []
+        made.shelf, made.release, made.record, made.process = releases.Shelf(str(tmp_path)), release, {"from": live}, None
         process = Process(fails, late)
         made.runtime = type("Runtime", (), {"manage": lambda self, *words: process, "by_hand": lambda self, *words: "by hand"})()
         try:
+            made.check()
             made.migrate()
         finally:
             made.store()

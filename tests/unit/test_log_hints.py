@@ -20,7 +20,7 @@ COMPOSE = {"runtime": "compose", "media": {"root": "/app/media"}, "static": {"ro
     ("PermissionError: [Errno 13] Permission denied: '/opt/pos/shared/spool/a'", {}, ["chown -R pos: /opt/pos/shared/spool"]),
     ("PermissionError: [Errno 13] Permission denied: '/app/spool/a'", COMPOSE, ["chown -R pos: /opt/pos/shared/spool"]),
     ("PermissionError: [Errno 13] Permission denied: '/app/config/settings.py'", COMPOSE, ["/app/config/settings.py of the image", "chmod -R a+rX"]),
-    ("python: can't open file '/root/app/manage.py': [Errno 13] Permission denied", COMPOSE, ["/root/app/manage.py of the image"]),
+    ("python: can't open file '/home/pos/app/manage.py': [Errno 13] Permission denied", COMPOSE, ["/home/pos/app/manage.py of the image"]),
     ("exec /start: permission denied", COMPOSE, ["/start of the image", "a+x"]), ("PermissionError: [Errno 13] Permission denied: '/etc/shadow'", {}, []),
     ("connection refused", COMPOSE, []), ("", {}, []),
 ])

@@ -45,7 +45,7 @@ OUTSIDE = {  # /etc, /run, /var and folders of its own in /tmp
     "module_utils": {"acme_reach", "certificate_copies", "config_files", "doctor_facts", "ssh_session", "traefik_store",
                      "preflight"},
     "modules": {"config_files", "docker_daemon", "docker_firewall", "edge_logins", "firewall", "listeners", "nginx_config",
-                "self_signed", "ssh_server", "traefik_certificates", "traefik_routes"},
+                "release", "self_signed", "ssh_server", "traefik_certificates", "traefik_routes"},
 }
 FILES.update({f"{folder}/{name}.py": ROOTS for folder, names in OUTSIDE.items() for name in names})
 
