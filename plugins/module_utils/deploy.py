@@ -17,6 +17,7 @@ from ansible_collections.quayside.django.plugins.module_utils import (
     env_file,
     host,
     http_health,
+    last_words,
     layout,
     log_hints,
     migrations,
@@ -49,7 +50,7 @@ class Failure(Exception):
 
     def __init__(self, phase: str, error: PhaseError, hint: str = ""):
         self.phase, self.reason, self.log, self.look = error.phase or phase, error.reason, error.log, error.look
-        text = f"{self.phase}: {error.reason}" + (f"\nto do: {hint}" if hint else "")
+        text = f"{self.phase}: {error.reason}" + (f"\nto do: {hint}" if hint and hint not in error.reason else "")
         if error.log:
             text += "\nlast lines of its log:\n" + "\n".join(f"  {line}" for line in error.log.splitlines())
         if error.look:
@@ -62,14 +63,14 @@ REASONS = (PhaseError, env_file.EnvError, releases.ReleaseError, LockedError, sq
 
 
 def failure(phase: str, error: Exception, app: dict) -> Failure:
-    """Return the Failure of a phase that raised one of ``REASONS``, with what to do where its log says why."""
-    if isinstance(error, PhaseError):
-        return Failure(phase, error, log_hints.hint(f"{error.reason}\n{error.log}", app))
+    """Return the Failure of a phase of an app's that raised one of ``REASONS``, with what to do where its log says why."""
     if isinstance(error, EngineError):
-        return Failure(phase, PhaseError(f"Docker: {error.message}", look="journalctl -u docker -n 50 --no-pager"))
-    if isinstance(error, OSError) and error.filename:
-        return Failure(phase, PhaseError(f"{error.strerror}: {error.filename}"))
-    return Failure(phase, PhaseError(str(error)))
+        error = PhaseError(f"Docker: {error.message}", look="journalctl -u docker -n 50 --no-pager")
+    elif isinstance(error, OSError) and error.filename:
+        error = PhaseError(f"{error.strerror}: {error.filename}")
+    elif not isinstance(error, PhaseError):
+        error = PhaseError(str(error))
+    return Failure(phase, error, log_hints.hint(f"{error.reason}\n{error.whole}", app, os.uname().machine))
 
 
 class Deploy:
@@ -206,12 +207,14 @@ class Deploy:
 
     def check_disk(self) -> None:
         """Raise PhaseError when a disk has no room for a release."""
-        for path in self.runtime.disks():
+        for path, needed in self.runtime.disks(self.record).items():
             disk = os.statvfs(path)
             free = disk.f_bavail * disk.f_frsize // 2**20
-            if free < self.app["disk"]:
-                raise PhaseError(f"{path} has {free} MiB free, and a release needs {self.app['disk']} (disk in the app model): "
-                                 f"remove something, or lower keep ({self.app['keep']} releases)", look=f"df -h {path}; du -xhd1 {self.root}")
+            if free < needed:
+                images = f", and {needed - self.app['disk']} for its images" if needed > self.app["disk"] else ""
+                raise PhaseError(f"{path} has {free} MiB free, and a release needs {self.app['disk']} (disk in the app model){images}: "
+                                 f"remove something, or lower keep ({self.app['keep']} releases)",
+                                 look=f"df -h {path}; du -xhd1 {self.root}{'; docker system df' if images else ''}")
             if disk.f_files and disk.f_favail < INODES:
                 raise PhaseError(f"{path} has only {disk.f_favail} inodes free, and a release with its venv may need {INODES}: remove something",
                                  look=f"df -i {path}")
@@ -406,6 +409,7 @@ class Deploy:
             self.notes.append(f"warning: {name} failed with {answer['status']}: {output.splitlines()[-1] if output else ''}")
             return
         left = migrations.invalid(answer.get("invalid_indexes", []))
+        output = last_words.cause(output, host.LOG_LINES)
         raise PhaseError("\n".join([f"manage.py {command['manage']} failed with {answer['status']}", *left]), output, phase=phase,
                          look=self.runtime.by_hand(self.release, command["manage"]))
 
@@ -587,6 +591,7 @@ class Deploy:
         self.runtime.start(self.release, "workers")
         if self.options["first"]:
             old.replace(before, self.release, self.runtime.members(self.release, "singles"))
+        self.runtime.enliven()
 
     def retire(self) -> None:
         """Let the old instance end what it has begun; nobody waits for that. Before it, the new singles have to live."""

@@ -142,7 +142,7 @@ def size(apps: list[dict]) -> list[dict]:
 
 def disks(apps: list[dict]) -> list[dict]:
     """Return which file systems lack room, each once."""
-    wanted = {"/": 0, "/var": 0, "/tmp": 0, "/var/lib/docker": 0, "/var/lib/postgresql": 0}
+    wanted = {"/": 0, "/var": 0, "/tmp": 0, "/var/lib/docker": 0, "/var/lib/containerd": 0, "/var/lib/postgresql": 0}
     for app in apps:
         wanted.update({f"{app['root']}/releases": app["disk"] * 2 ** 20, **dict.fromkeys(model.leaf_folders(app), 0)})
     seen, found = set(), []

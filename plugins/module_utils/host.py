@@ -25,6 +25,7 @@ class PhaseError(Exception):
     def __init__(self, reason: str, log: str = "", look: str = "", phase: str = "", lines: int = LOG_LINES):
         super().__init__(reason)
         self.reason, self.look, self.phase = reason, look, phase
+        self.whole = log  # of which ``log`` is the end
         self.log = "\n".join(log.strip().splitlines()[-lines:])
 
 

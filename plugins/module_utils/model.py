@@ -425,6 +425,12 @@ def validate(app: dict) -> tuple[list[str], dict]:
     unknown = list(unknown_keys(app, SPEC, ""))
     if unknown:
         return unknown, {}
+    given = app.get("processes") if isinstance(app.get("processes"), list) else []
+    placed = [f"processes[{one.get('name', number)}].listen: {one['listen']!r} has an address, and the port is one of 127.0.0.1: write the number alone. Other "
+              "hosts reach the app by the edge (routes and allow), or by an SSH tunnel"
+              for number, one in enumerate(given) if isinstance(one, dict) and ":" in str(one.get("listen", ""))]
+    if placed:
+        return placed, {}
     unquoted = list(unquoted_texts(app, SPEC, "")) + unquoted_secrets(app.get("secrets"))
     if unquoted:
         return unquoted, {}

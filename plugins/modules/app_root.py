@@ -99,10 +99,11 @@ def main() -> None:
     try:
         networks = docker_network.missing(app) if app["runtime"] == "compose" else []
         joined = list(docker_network.strays(app)) if app["runtime"] == "compose" else []
+        larger = docker_network.too_large(app) if app["runtime"] == "compose" else []
     except EngineError as error:
         if not module.check_mode:
             module.fail_json(msg=error.message)
-        networks, joined = docker_network.names(app), []  # site.yml would install the engine first
+        networks, joined, larger = docker_network.names(app), [], []  # site.yml would install the engine first
     diff += [{"before_header": name, "after_header": name, "before": "", "after": f"Docker network {name}\n"} for name in networks]
     diff += [{"before_header": name, "after_header": name, "before": "", "after": f"also in the network {app['edge_network']}\n"} for name in joined]
     try:
@@ -124,7 +125,7 @@ def main() -> None:
             runtime.install()
         if move.restart and shelf.live():
             runtime.with_processes(shelf.record(shelf.live()).get("processes", app["processes"])).restart_singles(shelf.live())
-    for line in move.left:
+    for line in [*move.left, *larger]:
         module.warn(line)
     diff += [{"before_header": line, "after_header": line, "before": "", "after": "moved\n"} for line in move.moved]
     module.exit_json(changed=bool(folders or units or networks or joined or move.moved), moved=move.moved, networks=networks, joined=joined,

@@ -116,7 +116,7 @@ def desired(apps: list[dict], allotted: dict, users: list[str]) -> tuple[dict, s
                   for name in allotted})
     if any(app["database"]["engine"] == "postgresql" for app in apps):
         contained = [app for app in apps if app["runtime"] == "compose" and app["database"]["engine"] == "postgresql"]
-        uids = [int(app["container"]["user"].partition(":")[0]) if app["container"]["user"] else uid_of(app["user"]) for app in contained]
+        uids = [uid_of(app["user"]) for app in contained]
         files[TMPFILES] = local_firewall.socket_folder(uid for uid in [*uids, *map(uid_of, users)] if uid is not None)
     return files, digest
 

@@ -96,6 +96,11 @@ stale:
   description: Django is told other names, or another thing of HTTPS, than the edge serves (ALLOWED_HOSTS, CSRF_TRUSTED_ORIGINS, SECURE_SSL_REDIRECT).
   type: bool
   returned: success
+bases:
+  description: Image of the live release to the days since the oldest layer of its base was made.
+  type: dict
+  returned: success
+  sample: {app: 40}
 disk_free:
   description: Bytes free under the app's root.
   type: int
@@ -130,6 +135,8 @@ from ansible_collections.quayside.django.plugins.module_utils.docker_engine impo
 from ansible_collections.quayside.django.plugins.module_utils.lock import Lock
 from ansible_collections.quayside.django.plugins.module_utils.printed import AnsibleModule
 
+OLD_BASE = 60  # days; Debian and Docker's official images are built anew every few weeks
+
 
 def read(app: dict, entries: int) -> dict:
     """Return the state of an app on this host."""
@@ -158,6 +165,7 @@ def read(app: dict, entries: int) -> dict:
         "releases": [{"id": release, "version": found.get("version", ""), "outcome": found.get("outcome", ""), "of": found.get("of", "")}
                      for release, found in sorted(records.items(), reverse=True)],
         "secrets": secret_ages.days(secret_ages.read(app), time.time()),
+        "bases": runtime.base_ages(live) if live else {},
         "memory": runtime.memory() if live else 0, "disk_free": disk.f_bavail * disk.f_frsize if disk else 0,
     }
 
@@ -190,6 +198,9 @@ def text(app: dict, state: dict, oldest: int = 365) -> str:
               for name, one in state["certificates"].items()]
     if state["stale"]:
         lines.append(f"  {'env':<9} Django is told other names, or another thing of HTTPS, than the edge serves: quayside.django.certificates, or deploy")
+    anew = {image["name"]: "deploy with -e rebuild=true" if image["from"] == "build" else "build it anew with --pull" for image in app["images"]}
+    lines += [f"  {'image':<9} {name}  its base is {days} days old" + (f": {anew[name]}" if days > OLD_BASE else "")
+              for name, days in state["bases"].items() if name in anew]
     lines += secret_ages.lines(state["secrets"], oldest)
     lock = state["lock"]
     lines.append(f"  lock      {lock['who']} since {utc(lock['since'])}, in phase {lock['phase']}" if lock else "  lock      free")

@@ -57,8 +57,8 @@ class Runtime:
     def running(self):
         return {}
 
-    def disks(self):
-        return []
+    def disks(self, _record):
+        return {}
 
     def damage(self, _release):
         return []

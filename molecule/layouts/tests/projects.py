@@ -161,7 +161,117 @@ def vcs(version: int) -> dict:
     return {**files, "requirements.txt": files["requirements.txt"] + f"lib @ git+{git_by_ssh.url('lib')}@main\n"}
 
 
-ALL = (fixedstatic, editable, copied, workspace, package, hashes, onefile, queue, daphne, slowindex, vcs)
+def image(version: int, requirements: str, dockerfile: str, **files) -> dict:
+    """Return a project with a Dockerfile, and files of its own beside those that all have."""
+    start = "FROM python:3.12-slim\nENV PYTHONDONTWRITEBYTECODE=1\nWORKDIR /app\nCOPY requirements.txt .\nRUN pip install --no-cache-dir -r requirements.txt\n"
+    return {**base(version), **files, "requirements.txt": requirements, "Dockerfile": start + dockerfile, ".dockerignore": ".env\n"}
+
+
+def uwsgi(version: int) -> dict:
+    """Return a project whose image has a HEALTHCHECK, a server that does not drain by itself, and a worker."""
+    check = "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/')"
+    return image(version, f"{DJANGO}\npyuwsgi==2.0.30.post1\n", f"""COPY . .
+HEALTHCHECK --interval=2s --timeout=2s --retries=1 CMD ["python", "-c", "{check}"]
+CMD ["uwsgi", "--http-socket", "0.0.0.0:8000", "--module", "config.wsgi", "--master", "--processes", "2", "--die-on-term"]
+""", **{"ticker.py": "import time\nwhile True:\n    time.sleep(1)\n"})
+
+
+def uploads(version: int) -> dict:
+    """Return a project that keeps uploads, whose image has volumes: the third version one inside media. Its first release loads fixtures."""
+    files = image(version, f"{DJANGO}\n{GUNICORN}\n", "COPY . .\nVOLUME /app/media /var/lib/uploads" + (" /app/media/thumbs" if version == 3 else "") + "\n")
+    files["config/settings.py"] = files["config/settings.py"].replace('staticfiles"]', 'staticfiles", "shops"]', 1) + (
+        "DATABASES = {'default': {'ENGINE': 'django.db.backends.sqlite3', 'NAME': os.environ['DATABASE_PATH']}}\n"
+        "MEDIA_ROOT = '/app/media'\nMEDIA_URL = '/media/'\nSTORAGES['default'] = {'BACKEND': 'django.core.files.storage.FileSystemStorage'}\n")
+    files["config/urls.py"] += """
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
+from shops.models import Shop
+def upload(request, name):
+    return HttpResponse(default_storage.save(f"thumbs/{name}", ContentFile(b"picture")))
+urlpatterns += [path("upload/<str:name>/", upload), path("shops/", lambda request: JsonResponse({"shops": [shop.name for shop in Shop.objects.all()]}))]
+"""
+    files["shops/__init__.py"] = files["shops/migrations/__init__.py"] = ""
+    files["shops/models.py"] = "from django.db import models\nclass Shop(models.Model):\n    name = models.TextField()\n"
+    files["shops/migrations/0001_initial.py"] = """from django.db import migrations, models
+class Migration(migrations.Migration):
+    initial = True
+    operations = [migrations.CreateModel("Shop", [("id", models.AutoField(primary_key=True)), ("name", models.TextField())])]
+"""
+    files["shops/fixtures/shops.json"] = json.dumps([{"model": "shops.shop", "pk": 1, "fields": {"name": "Corner"}}])
+    return files
+
+
+# As a template that many projects come from has it: everything behind a start script, and an entrypoint that waits for the database without end.
+TEMPLATE = {
+    "compose/entrypoint": """#!/bin/bash
+set -o errexit -o pipefail -o nounset
+export DATABASE_URL="postgres://${POSTGRES_USER}:${POSTGRES_PASSWORD}@${POSTGRES_HOST}:${POSTGRES_PORT}/${POSTGRES_DB}"
+python << END
+import sys, time
+import psycopg
+while True:
+    try:
+        psycopg.connect(dbname="${POSTGRES_DB}", user="${POSTGRES_USER}", password="${POSTGRES_PASSWORD}", host="${POSTGRES_HOST}", port="${POSTGRES_PORT}")
+        break
+    except psycopg.OperationalError as error:
+        sys.stderr.write(f"Waiting for PostgreSQL to become available... {error}\\n")
+    time.sleep(1)
+END
+>&2 echo 'PostgreSQL is available'
+exec "$@"
+""",
+    "compose/start": "#!/bin/bash\nset -o errexit -o pipefail -o nounset\nexec gunicorn config.wsgi --bind 0.0.0.0:5000 --chdir=/app\n",
+    "compose/start-celeryworker": "#!/bin/bash\nset -o errexit -o pipefail -o nounset\nexec celery -A config.celery_app worker -l INFO\n",
+    "compose/start-celerybeat": "#!/bin/bash\nset -o errexit -o pipefail -o nounset\nexec celery -A config.celery_app beat -l INFO\n",
+    "compose/start-flower": """#!/bin/bash
+set -o errexit -o nounset
+until timeout 10 celery -A config.celery_app inspect ping; do
+    >&2 echo "Celery workers not available"
+done
+exec celery -A config.celery_app -b "${CELERY_BROKER_URL}" flower --port=5555 --url_prefix=flower
+""",
+    "config/celery_app.py": """import os
+from celery import Celery
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+app = Celery("config", broker=os.environ["CELERY_BROKER_URL"], backend=os.environ["CELERY_RESULT_URL"])
+app.conf.beat_schedule = {"tick": {"task": "config.celery_app.tick", "schedule": 1.0}}
+
+@app.task
+def tick():
+    return os.environ["RELEASE"]
+
+@app.task
+def add(first, second):
+    return first + second
+""",
+}
+
+
+def template(version: int) -> dict:
+    """Return a project in the shape of a widespread template: start scripts, DJANGO_* names, worker, beat and flower on one image."""
+    files = image(version, f"{DJANGO}\n{GUNICORN}\ncelery==5.7.0\nflower==2.2.0\nredis==8.1.0\npsycopg[binary]==3.3.9\n", """
+RUN addgroup --system django && adduser --system --ingroup django django
+COPY --chown=django:django compose/ /
+RUN chmod +x /entrypoint /start /start-celeryworker /start-celerybeat /start-flower
+COPY --chown=django:django . .
+USER django
+ENTRYPOINT ["/entrypoint"]
+CMD ["/start"]
+""", **TEMPLATE)
+    settings = files["config/settings.py"].replace('os.environ["SECRET_KEY"]', 'os.environ["DJANGO_SECRET_KEY"]')
+    settings = settings.replace('os.environ["ALLOWED_HOSTS"]', 'os.environ["DJANGO_ALLOWED_HOSTS"]')
+    files["config/settings.py"] = settings + (
+        "import urllib.parse\nurl = urllib.parse.urlsplit(os.environ['DATABASE_URL'])\nassert url.scheme == 'postgres'\n"
+        "DATABASES = {'default': {'ENGINE': 'django.db.backends.postgresql', 'NAME': url.path[1:], 'USER': url.username,\n"
+        "    'PASSWORD': urllib.parse.unquote(url.password), 'HOST': url.hostname, 'PORT': url.port}}\n")
+    files["config/urls.py"] += """
+from config.celery_app import add
+urlpatterns += [path("add/<int:first>/<int:second>/", lambda request, first, second: JsonResponse({"sum": add.delay(first, second).get(timeout=20)}))]
+"""
+    return files
+
+
+ALL = (fixedstatic, editable, copied, workspace, package, hashes, onefile, queue, daphne, slowindex, vcs, uwsgi, uploads, template)
 # What only a tool can write: file -> how, in the folder of the project.
 MADE = {
     "uv.lock": lambda folder: subprocess.run([pathlib.Path(sys.executable).with_name("uv"), "lock", "--quiet"], cwd=folder, check=True),
