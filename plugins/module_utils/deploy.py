@@ -17,10 +17,12 @@ from ansible_collections.quayside.django.plugins.module_utils import (
     env_file,
     host,
     http_health,
+    last_words,
     layout,
     log_hints,
     migrations,
     model,
+    progress,
     release_commands,
     releases,
     secret_ages,
@@ -49,7 +51,7 @@ class Failure(Exception):
 
     def __init__(self, phase: str, error: PhaseError, hint: str = ""):
         self.phase, self.reason, self.log, self.look = error.phase or phase, error.reason, error.log, error.look
-        text = f"{self.phase}: {error.reason}" + (f"\nto do: {hint}" if hint else "")
+        text = f"{self.phase}: {error.reason}" + (f"\nto do: {hint}" if hint and hint not in error.reason else "")
         if error.log:
             text += "\nlast lines of its log:\n" + "\n".join(f"  {line}" for line in error.log.splitlines())
         if error.look:
@@ -62,14 +64,14 @@ REASONS = (PhaseError, env_file.EnvError, releases.ReleaseError, LockedError, sq
 
 
 def failure(phase: str, error: Exception, app: dict) -> Failure:
-    """Return the Failure of a phase that raised one of ``REASONS``, with what to do where its log says why."""
-    if isinstance(error, PhaseError):
-        return Failure(phase, error, log_hints.hint(f"{error.reason}\n{error.log}", app))
+    """Return the Failure of a phase of an app's that raised one of ``REASONS``, with what to do where its log says why."""
     if isinstance(error, EngineError):
-        return Failure(phase, PhaseError(f"Docker: {error.message}", look="journalctl -u docker -n 50 --no-pager"))
-    if isinstance(error, OSError) and error.filename:
-        return Failure(phase, PhaseError(f"{error.strerror}: {error.filename}"))
-    return Failure(phase, PhaseError(str(error)))
+        error = PhaseError(f"Docker: {error.message}", look="journalctl -u docker -n 50 --no-pager")
+    elif isinstance(error, OSError) and error.filename:
+        error = PhaseError(f"{error.strerror}: {error.filename}")
+    elif not isinstance(error, PhaseError):
+        error = PhaseError(str(error))
+    return Failure(phase, error, log_hints.hint(f"{error.reason}\n{error.whole}", app, os.uname().machine))
 
 
 class Deploy:
@@ -77,8 +79,11 @@ class Deploy:
 
     ``options``: run, who (names of the run), stamp (YYYYMMDDHHMMSS), version (what to deploy), release (id, once it is known),
     target and target_version (what a rollback brings back), first (this host runs what runs once), hazards (run migrations that the
-    live release cannot live with), rebuild (build its dependencies anew), secrets (name -> text), changed_env (refresh a release whose code is the same).
+    live release cannot live with), rebuild (build its dependencies anew), secrets (name -> text), changed_env (refresh a release whose code is the same),
+    progress (the Progress that tells where the run is).
     """
+
+    progress = progress.Progress()
 
     def __init__(self, app: dict, options: dict):
         self.app, self.options = app, options
@@ -94,6 +99,7 @@ class Deploy:
         self.runtime.registry_password = options.get("registry_password") or ""
         self.runtime.source_key = options.get("source_key") or ""
         self.runtime.neighbours = options.get("apps") or []
+        self.progress = self.runtime.progress = options.get("progress") or progress.Progress()
         self.notes: list[str] = []
         self.seconds: dict = {}
         self.noop = False
@@ -104,6 +110,7 @@ class Deploy:
         try:
             for phase in phases:
                 began = time.monotonic()
+                self.progress.phase(phase)
                 try:
                     if phase not in ("lock", "abandon"):
                         self.own(phase)
@@ -112,6 +119,7 @@ class Deploy:
                     raise failure(phase, error, self.app) from error
                 finally:
                     self.seconds[phase] = round(time.monotonic() - began, 3)
+                self.progress.done(phase, self.seconds[phase])
                 if self.noop:
                     break
         finally:
@@ -206,12 +214,14 @@ class Deploy:
 
     def check_disk(self) -> None:
         """Raise PhaseError when a disk has no room for a release."""
-        for path in self.runtime.disks():
+        for path, needed in self.runtime.disks(self.record).items():
             disk = os.statvfs(path)
             free = disk.f_bavail * disk.f_frsize // 2**20
-            if free < self.app["disk"]:
-                raise PhaseError(f"{path} has {free} MiB free, and a release needs {self.app['disk']} (disk in the app model): "
-                                 f"remove something, or lower keep ({self.app['keep']} releases)", look=f"df -h {path}; du -xhd1 {self.root}")
+            if free < needed:
+                images = f", and {needed - self.app['disk']} for its images" if needed > self.app["disk"] else ""
+                raise PhaseError(f"{path} has {free} MiB free, and a release needs {self.app['disk']} (disk in the app model){images}: "
+                                 f"remove something, or lower keep ({self.app['keep']} releases)",
+                                 look=f"df -h {path}; du -xhd1 {self.root}{'; docker system df' if images else ''}")
             if disk.f_files and disk.f_favail < INODES:
                 raise PhaseError(f"{path} has only {disk.f_favail} inodes free, and a release with its venv may need {INODES}: remove something",
                                  look=f"df -i {path}")
@@ -381,6 +391,7 @@ class Deploy:
 
     def read_plan(self) -> None:
         """Read the migration plan and refuse hazards."""
+        self.progress.step("the plan")
         answer, output = self.django().ask(["plan"], LOOK_SECONDS)
         if answer.get("late"):
             raise PhaseError(f"the migration plan was not read within {LOOK_SECONDS} s: does the database answer?", output)
@@ -396,7 +407,8 @@ class Deploy:
     def command(self, command: dict, phase: str = "") -> None:
         """Run one manage.py command; raise PhaseError with its output when it fails and may not. ``phase``: which one fails then, if not the present one."""
         name = command["name"]
-        answer, output = self.django().ask(shlex.split(command["manage"]), command["timeout"])
+        self.progress.step(name)
+        answer, output = self.django().ask(shlex.split(command["manage"]), command["timeout"], lambda migration: self.progress.step(f"{name}: {migration}"))
         if answer["status"] == 0:
             return
         if answer.get("late"):
@@ -407,6 +419,7 @@ class Deploy:
             self.notes.append(f"warning: {name} failed with {answer['status']}: {output.splitlines()[-1] if output else ''}")
             return
         left = migrations.invalid(answer.get("invalid_indexes", []))
+        output = last_words.cause(output, host.LOG_LINES)
         raise PhaseError("\n".join([f"manage.py {command['manage']} failed with {answer['status']}", *left]), output, phase=phase,
                          look=self.runtime.by_hand(self.release, command["manage"]))
 
@@ -588,6 +601,7 @@ class Deploy:
         self.runtime.start(self.release, "workers")
         if self.options["first"]:
             old.replace(before, self.release, self.runtime.members(self.release, "singles"))
+        self.runtime.enliven()
 
     def retire(self) -> None:
         """Let the old instance end what it has begun; nobody waits for that. Before it, the new singles have to live."""
@@ -642,6 +656,7 @@ class Deploy:
         held = self.lock.read()
         if held:
             lines.append(f"lock: {held.get('who')} holds it; a deploy now would be refused while that run lives")
+        self.progress.phase("resolve")
         self.resolve()
         if self.noop:
             return [*lines, f"nothing to do: {self.record['version']} ({self.record['sha'][:7]}) is live as {self.release}"]
@@ -679,10 +694,13 @@ class Deploy:
             if path.startswith((self.root, self.app["etc"])):
                 host.folder(path, *wanted)
         self.runtime.source = real.runtime.source
+        self.progress.phase("fetch")
         self.fetch()
+        self.progress.phase("build")
         values, lines = self.runtime.rehearse_build(self.release, self.record, real.runtime)
         self.store(**values)
         if values and self.options["first"]:
+            self.progress.phase("check")
             self.check(only_check=True)
             lines.append("migrate: " + (", ".join(self.record.get("migrations", [])) or "no migration"))
         return lines + [f"warning: {note}" for note in self.notes if note.startswith("warning")]
