@@ -77,7 +77,7 @@ PROMISES = (
     Promise("stop by hand", "What `systemctl stop APP`, or the stop of one unit or container, has stopped stays so, also over "
                             "a restart of the engine, and comes back when it is started.", quick=True),
     Promise("prune by hand", "`docker system prune -f` takes nothing that is live, or that a stopped app needs to start again. "
-                             "After `docker compose down` the app comes back by `systemctl restart APP`.", engine=True),
+                             "What `docker compose down` has removed comes back within a minute.", engine=True),
     Promise("time-out of a one-off", "A command of a deploy that takes longer than its own `timeout` fails the deploy, and "
                                      "nothing of it goes on.", quick=True),
     Promise("single processes", "There are never two beats, also while a deploy hands over. Ticks are at most 10 s apart, of "

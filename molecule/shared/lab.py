@@ -2,6 +2,7 @@
 """What the scenarios share: playbooks as a user runs them, a server seen from outside and from inside, and load on a site."""
 from __future__ import annotations
 
+import fcntl
 import http.client
 import json
 import os
@@ -210,7 +211,27 @@ class Server:
             time.sleep(0.2)
 
 
-class Load:
+class Alone:
+    """What the time of counts: one at a time on this machine, whose cores all servers share. A process may nest it."""
+
+    held = None
+    depth = 0
+
+    def __enter__(self) -> Alone:
+        if not Alone.depth:
+            (ROOT / ".cache").mkdir(exist_ok=True)
+            Alone.held = (ROOT / ".cache/alone").open("w")
+            fcntl.flock(Alone.held, fcntl.LOCK_EX)
+        Alone.depth += 1
+        return self
+
+    def __exit__(self, *_error) -> None:
+        Alone.depth -= 1
+        if not Alone.depth:
+            Alone.held.close()
+
+
+class Load(Alone):
     """Open-loop load on a server from outside while the block runs; ``report`` is what tests/load/load.py prints."""
 
     def __init__(self, server: Server, *words: str):
@@ -219,7 +240,7 @@ class Load:
         self.report: dict = {}
 
     def __enter__(self) -> Load:
-        self.stop.parent.mkdir(exist_ok=True)
+        super().__enter__()
         self.stop.unlink(missing_ok=True)
         argv = [sys.executable, str(ROOT / "tests/load/load.py"), self.server.url, "--until", str(self.stop), *self.words]
         self.process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
@@ -229,7 +250,10 @@ class Load:
     def __exit__(self, *_error) -> None:
         time.sleep(3)  # and some after it
         self.stop.touch()
-        out, _ = self.process.communicate(timeout=120)
+        try:
+            out, _ = self.process.communicate(timeout=120)
+        finally:
+            super().__exit__()
         self.report = json.loads(out)
 
 

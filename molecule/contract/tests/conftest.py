@@ -13,7 +13,7 @@ import promises  # noqa: E402 - the paths have to be there first
 from lab import servers  # noqa: E402
 
 CHOSEN = [name for name in os.environ.get("QUAYSIDE_SERVER", "").split(",") if name]
-QUICK = bool(os.environ.get("CONTRACT_QUICK"))
+QUICK = os.environ.get("CONTRACT_RESULTS") == "contract-quick"
 COMBINATIONS = {one.server: one for one in promises.combinations()}
 
 
@@ -36,5 +36,6 @@ def pytest_collection_modifyitems(items):
             continue
         for gap in filter(None, (row.gap(combination) for row in rows)):
             item.add_marker(pytest.mark.xfail(reason=gap.why, strict=True))
+        item.add_marker(pytest.mark.xdist_group(combination.server))
         kept.append(item)
     items[:] = kept
