@@ -10,6 +10,7 @@ HERE = pathlib.Path(__file__).absolute().parent
 sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1] / "shared")]
 
 import promises  # noqa: E402 - the paths have to be there first
+import till  # noqa: E402
 from lab import servers  # noqa: E402
 
 CHOSEN = [name for name in os.environ.get("QUAYSIDE_SERVER", "").split(",") if name]
@@ -21,7 +22,7 @@ COMBINATIONS = {one.server: one for one in promises.combinations()}
 def server(request):
     """A server of the scenario, with v1 of the bookshop and the till live."""
     request.param.deploy("v1")
-    request.param.deploy("", app="till")
+    till.deploy(request.param)
     return request.param
 
 

@@ -3,24 +3,23 @@
 import contextlib
 
 import pytest
+import till
 from askers import Askers
-
-HOST = "till.example.com"
 
 
 @pytest.fixture(scope="module")
 def drained(server):
     """Two deploys and a rollback, each within the drain of the one before, while requests wait in a queue and others are under way; path -> statuses."""
     asked = {
-        "/slow/": Askers(server, HOST, "/slow/", pause=2.2, timeout=120),
-        "/abrupt/": Askers(server, HOST, "/abrupt/?s=4", pause=0.5, timeout=120),
+        "/slow/": Askers(server, till.HOST, "/slow/", pause=2.2, timeout=120),
+        "/abrupt/": Askers(server, till.HOST, "/abrupt/?s=4", pause=0.5, timeout=120),
     }
     said = []
     with contextlib.ExitStack() as stack:
         for askers in asked.values():
             stack.enter_context(askers)
         server.until(lambda: len(asked["/abrupt/"].threads) > 5, 20, "requests that are under way")
-        for step in (lambda: server.deploy("", "-e", "till=2", app="till"), lambda: server.deploy("", "-e", "till=3", app="till"),
+        for step in (lambda: till.deploy(server, 2), lambda: till.deploy(server, 3),
                      lambda: server.play("rollback", "-e", "django_app=till")):
             asked["/slow/"].burst(12)
             said.append(step().out)
@@ -50,7 +49,7 @@ def test_the_old_instances_end(server, drained):
 def test_a_command_that_takes_too_long_is_stopped(server, drained):
     live = server.inside("readlink /opt/till/live")
     commands = '{"till_commands": [{"manage": "check", "timeout": 60}, {"manage": "shell -c \'import time; time.sleep(4711)\'", "timeout": 5}]}'
-    run = server.deploy("", "-e", "till=4", "-e", commands, app="till", ok=False)
+    run = till.deploy(server, 4, "-e", commands, ok=False)
     assert run.rc != 0
     assert "5 s" in run.out, run.out[-3000:]
     assert run.seconds < 50, "the limits of both commands together"
@@ -62,7 +61,7 @@ def test_a_command_that_takes_too_long_is_stopped(server, drained):
 @pytest.mark.promise("health")
 def test_a_release_is_healthy_when_each_worker_has_answered(server, drained):
     live = server.inside("readlink /opt/till/live")
-    run = server.deploy("", "-e", "till=5", "-e", "till_workers=4", "-e", "till_sick=2", app="till", ok=False)
+    run = till.deploy(server, 5, "-e", "till_workers=4", "-e", "till_sick=2", ok=False)
     assert run.rc != 0
     assert "It failed in the phase probe:" in run.out, run.out[-3000:]
     assert server.inside("readlink /opt/till/live") == live
