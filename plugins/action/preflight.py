@@ -106,7 +106,9 @@ class Inventory(ActionBase):
         targets = {name: {"address": self._templar.template(everyone[name].get("ansible_host", name)), "port": everyone[name].get("ansible_port"),
                           "connection": everyone[name].get("ansible_connection", "")}
                    for name in task_vars["ansible_play_hosts_all"] if not everyone[name].get("django_allow_localhost")}
-        return [] if allow_localhost else preflight.local(targets)
+        lists = {name: {one: self._templar.template(values[one]) for one in preflight.ADDRESS_LISTS if one in values}
+                 for name, values in everyone.items() if name in task_vars["ansible_play_hosts_all"]}
+        return ([] if allow_localhost else preflight.local(targets)) + preflight.address_lists(lists)
 
     def _well_configured(self):
         """Return True when the ssh connection is set up as docs/getting-started.md asks for."""

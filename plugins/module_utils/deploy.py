@@ -36,6 +36,8 @@ PHASES = ("lock", "resolve", "choose", "fetch", "copy", "build", "migrate", "sta
           "verify", "hand_over", "join", "relieve", "prune", "retire", "record", "abandon")
 
 INODES = 10000  # the bookshop's venv has 6800 files
+COMMANDS = "commands"  # the one-off that runs the commands of a release
+LOOK_SECONDS = 60  # for Django to start and check itself, and to read the plan of migrations
 METHODS = {"lock": "take_lock", "record": "write_down"}  # phases whose name is that of an attribute
 
 
@@ -222,6 +224,7 @@ class Deploy:
                 self.notes.append(f"{release} was still running, left by a run that died: stopped")
         for release, record in self.shelf.records().items():
             if record.get("outcome") == "building" and release not in (live, self.release):
+                self.runtime.end_one_off(release, COMMANDS)
                 host.write(self.shelf.path(release, "release.json"), releases.dumped(dict(record, outcome=releases.FAILED)), 0o640)
                 if record.get("from") == live and record.get("quieted"):
                     self.wake(live, record["quieted"])
@@ -298,10 +301,10 @@ class Deploy:
             sqlite_copy.as_app(self.on_sqlite, "prepare", model.sqlite_path(self.app))
         if done and not only_check:
             self.store(first_done=sorted(done))
-        limit = 60 + sum(command["timeout"] for command in wanted)
-        process = self.runtime.manage(self.release, "commands", limit)
+        limit = 60 + 2 * LOOK_SECONDS + sum(command["timeout"] for command in wanted)  # each has its own limit as well
+        process = self.runtime.manage(self.release, COMMANDS, limit)
         try:
-            self.command(process, {"name": "check", "manage": "check", "may_fail": False}, "check")
+            self.command(process, {"name": "check", "manage": "check", "may_fail": False, "timeout": LOOK_SECONDS}, "check")
             if self.options["first"] and self.app["database"]["engine"] != "none":
                 self.read_plan(process, first_ever)
             if self.record.get("migrations") and not only_check:
@@ -330,7 +333,9 @@ class Deploy:
 
     def read_plan(self, process, first_ever: bool) -> None:
         """Read the migration plan and refuse hazards."""
-        answer, output = process.ask(["plan"])
+        answer, output = process.ask(["plan"], LOOK_SECONDS)
+        if answer.get("late"):
+            raise PhaseError(f"the migration plan was not read within {LOOK_SECONDS} s: does the database answer?", output)
         if "plan" not in answer:
             raise PhaseError("the migration plan could not be read (is the database there?)", output)
         found = [] if first_ever else migrations.hazards(answer["plan"])
@@ -342,9 +347,13 @@ class Deploy:
 
     def command(self, process, command: dict, name: str) -> None:
         """Run one manage.py command; raise PhaseError with its output when it fails and may not."""
-        answer, output = process.ask(shlex.split(command["manage"]))
+        answer, output = process.ask(shlex.split(command["manage"]), command["timeout"])
         if answer["status"] == 0:
             return
+        if answer.get("late"):
+            field = "" if name == "check" else f"; where it needs longer, set commands[{name}].timeout in the app model"
+            raise PhaseError(f"manage.py {command['manage']} did not end within {command['timeout']} s and was stopped{field}", output,
+                             phase="check" if name == "check" else "", look=self.runtime.by_hand(self.release, command["manage"]))
         if command["may_fail"] and not answer.get("ended"):
             self.notes.append(f"warning: {name} failed with {answer['status']}: {output.splitlines()[-1] if output else ''}")
             return
@@ -427,10 +436,9 @@ class Deploy:
         if self.shelf.record(release).get("sealed"):
             return
         uid, gid = host.ids(self.app["user"])
-        owners = {uid, *(int(word) for word in self.app["container"]["user"].split(":")[:1] if word)}
         for name, group, public in (("code", gid, False), ("static", self.app["edge_group"], True), ("frontends", self.app["edge_group"], True)):
             if contained.is_folder(self.shelf.path(release, name)):
-                contained.seal(self.shelf.path(release, name), owners, group, public)
+                contained.seal(self.shelf.path(release, name), {uid}, group, public)
 
     def start(self) -> None:
         """Start the servers of the new instance beside the live one."""

@@ -19,6 +19,7 @@ CODES = {
     "env.removed": "the live release has a variable that the inventory no longer sets, and the settings may need it",
     "env.misspelled": "a variable that is set looks like another one that is read",
     "env.unread": "a variable is set, and nothing in the project reads it",
+    "process.kind": "it is not known what a start script starts, or something else runs than the model says",
     "rotation.interrupted": "a rotation of secrets has not come to its end",
     "secrets.short": "a secret that somebody else has chosen is short",
     "services.shared": "several hosts would have a database or a Redis of their own each",

@@ -19,6 +19,7 @@ from ansible_collections.quayside.django.plugins.module_utils.docker_engine impo
 
 DIGEST = re.compile(r"^sha256:[0-9a-f]{64}\Z")
 TAG = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}\Z")
+LOADED = re.compile(r"Loaded image ID: (sha256:[0-9a-f]{64})")
 BUILD_SECONDS = 3600
 
 
@@ -129,11 +130,16 @@ class Images:
                 return {}
             raise
 
+    def in_containerd(self) -> bool:
+        """Return whether the engine keeps its images in containerd, the default of new ones: it knows them by the digest of their manifest."""
+        return ["driver-type", "io.containerd.snapshotter.v1"] in (self.engine.get("/info").get("DriverStatus") or [])
+
     def here(self, one: dict) -> bool:
         """Return True when an image is on this host already, the very same."""
         there = self.inspect(one["ref"])
         if "id" in one:
-            return there.get("Id") == one["id"]
+            # Where containerd keeps images, the engine's id is that of the manifest; the tag, which only ``load`` gives, holds the id of the configuration.
+            return there.get("Id") == one["id"] or (bool(there) and self.in_containerd())
         if "inputs" in one:
             return ((there.get("Config") or {}).get("Labels") or {}).get("quayside.inputs") == one["inputs"]
         return bool(there)
@@ -160,11 +166,15 @@ class Images:
             if found.image != one["id"]:
                 raise host.PhaseError(f"{image['archive']} has changed since this deploy began: deploy again")
             parts, size = image_archive.plan(found)
-            self.engine.call("POST", "/images/load", {"quiet": True}, body=image_archive.stream(tar, parts),
-                             headers={"Content-Type": "application/x-tar", "Content-Length": str(size)})
-        if not self.inspect(one["id"]):
-            raise host.PhaseError(f"{image['archive']} was loaded, and its image {one['id'][:19]} is not there", look="journalctl -u docker -n 30")
-        self.engine.post(f"/images/{one['id']}/tag", repo=image["repository"], tag=one["tag"])
+            answer = self.engine.call("POST", "/images/load", {"quiet": True}, body=image_archive.stream(tar, parts),
+                                      headers={"Content-Type": "application/x-tar", "Content-Length": str(size)})
+        # An image without a name is told by its id, which is that of its manifest where containerd keeps it.
+        ids = LOADED.findall(json.dumps(answer))
+        there = self.inspect(ids[0]) if ids else {}
+        if tuple((there.get("RootFS") or {}).get("Layers") or ()) != found.diff_ids:
+            raise host.PhaseError(f"{image['archive']} was loaded, and its image {one['id'][:19]} is not there", str(answer or ""),
+                                  "journalctl -u docker -n 30")
+        self.engine.post(f"/images/{ids[0]}/tag", repo=image["repository"], tag=one["tag"])
         others = image_archive.foreign(found, image["repository"])
         return f"loaded {image['archive']}" + (f", without the names that it brings along: {', '.join(others)}" if others else "")
 
@@ -232,7 +242,7 @@ class Images:
         except EngineError as error:
             raise host.PhaseError(f"the image {reference} has no folder {path}: set folder in frontends", error.message) from error
         finally:
-            self.engine.delete(f"/containers/{made}", force=True)
+            self.engine.delete(f"/containers/{made}", force=True, v=True)
 
 
 def readable(log: str) -> str:

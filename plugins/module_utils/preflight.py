@@ -5,11 +5,28 @@ from __future__ import annotations
 import os
 from urllib.parse import parse_qs, urlsplit
 
-from ansible_collections.quayside.django.plugins.module_utils import model, sizing, versions
+from ansible_collections.quayside.django.plugins.module_utils import fields, firewall, model, sizing, versions
 
 LOCAL = ("localhost", "127.0.0.1", "::1")
 HOSTS = ("hosts.yml", "hosts.yaml", "hosts.ini", "hosts")
 TRUE = ("1", "true", "yes", "on")
+
+
+def refused_source(value: str) -> str:
+    """Return why the firewall cannot let an address or network in; empty when it can."""
+    try:
+        firewall.network(value)
+    except firewall.BadRule as error:
+        return str(error)
+    return ""
+
+
+def refused_proxy(value: str) -> str:
+    """Return why an edge cannot believe an address or network; empty when it can."""
+    return fields.addresses(value, {})
+
+
+ADDRESS_LISTS = {"base_ssh_allow": refused_source, "nginx_trusted_proxies": refused_proxy, "traefik_trusted_proxies": refused_proxy}
 
 
 def environments(hosts: dict, groups: list, sources: list) -> list[str]:
@@ -51,6 +68,24 @@ def local(hosts: dict) -> list[str]:
     return [f"host {name}: this is the machine that runs Ansible, and its sshd, firewall and users would be changed: name another host, or set "
             "django_allow_localhost: true for it" for name, host in sorted(hosts.items())
             if host["connection"] == "local" or host["address"] in LOCAL and not host["port"]]
+
+
+def address_lists(hosts: dict) -> list[str]:
+    """Return a finding for each entry that is no address in a list of the roles. ``hosts``: name -> {variable: list}, of the variables in ADDRESS_LISTS.
+
+    An edge would leave out what it cannot read, or not start; the firewall would fail when half of the host is changed already.
+    """
+    found: dict = {}
+    for host, values in sorted(hosts.items()):
+        for name, entries in sorted(values.items()):
+            if not isinstance(entries, list):
+                found.setdefault(f"{name} is no list of addresses and networks, such as [203.0.113.7, 10.0.0.0/8]", []).append(host)
+                continue
+            for entry in entries:
+                wrong = ADDRESS_LISTS[name](entry) if isinstance(entry, str) else f"{entry!r} is no text: quote it"
+                if wrong:
+                    found.setdefault(f"{name}: {wrong}", []).append(host)
+    return [f"host {', '.join(names)}: {text}" for text, names in found.items()]
 
 
 def debug(app: dict, environment: str, allowed: list) -> list[str]:

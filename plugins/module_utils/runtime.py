@@ -4,7 +4,7 @@
 A runtime runs instances of an app. ``Systemd`` and ``Compose`` have the same verbs:
 
 on disk    install, outdated, forget, check, fetch, build, copy, settle_secrets, restore_secrets
-commands   one_off, manage, by_hand
+commands   one_off, end_one_off, manage, by_hand
 instances  start, members, place, dead, log, stop, replace, running, revive, whole, memory, describe
 """
 from __future__ import annotations
@@ -13,9 +13,11 @@ import contextlib
 import grp
 import json
 import os
+import selectors
 import stat
 import subprocess
 import time
+from collections.abc import Callable
 
 from ansible_collections.quayside.django.plugins.module_utils import (
     celery_control,
@@ -49,8 +51,6 @@ class Runtime:
 
     def with_processes(self, wanted: list[dict]) -> Runtime:
         """Return the same runtime for a release whose processes are others."""
-        # Records of before containers do not say all of it.
-        wanted = [{"serves": process["socket"], "tcp": False, "routes": [process["route"]] * bool(process["route"]), **process} for process in wanted]
         other = type(self)(dict(self.app, processes=wanted), self.shelf, self.secrets)
         other.control, other.neighbours = self.control, self.neighbours
         return other
@@ -105,14 +105,15 @@ class Runtime:
 
     def prepare_control(self, release: str) -> None:
         """Start the process that speaks with celery workers, when the app has some; it imports the app while others start."""
-        workers = [process for process in self.app["processes"] if process["kind"] == "worker"]
+        workers = [process for process in self.app["processes"] if process["kind"] == "celery-worker"]
         if workers and self.control is None:
-            command = [*self.python(release), self.helper(release, "celery_control.py"), processes.celery_app(workers[0]["command"])]
+            command = [*self.python(release), self.helper(release, "celery_control.py"), processes.celery_app_of(self.app, workers[0])]
             self.control = celery_workers.Control(self.app, self.one_off(release, command, f"control-{os.getpid()}", 600))
 
     def manage(self, release: str, name: str, timeout: int) -> ManageProcess:
         """Start a process that runs manage.py commands of a release."""
-        return ManageProcess(self.one_off(release, [*self.python(release), self.helper(release, "django_run.py"), self.app["manage"]], name, timeout))
+        argv = self.one_off(release, [*self.python(release), self.helper(release, "django_run.py"), self.app["manage"]], name, timeout)
+        return ManageProcess(argv, lambda: self.end_one_off(release, name))
 
     def check_of(self, release: str, process: dict, version: str) -> http_health.Check:
         """Return what a healthy answer of a process is, asked at the instance."""
@@ -133,10 +134,19 @@ class Runtime:
             return ""
 
         for process in self.wanted("servers"):
+            if not process["probe"]:
+                continue
             result = http_health.wait([self.check_of(release, process, version)], deadline=self.app["health"]["timeout"], interval=0.05, alive=alive)
             if not result.ok:
-                raise host.PhaseError(f"{result.reason}{self.patience(result.seconds)}", *self.log(release, process, started))
+                reason = f"processes[{process['name']}]: {result.reason}{self.patience(result.seconds)}{self.waits(process)}"
+                raise host.PhaseError(reason, *self.log(release, process, started))
         self.dead(wanted, started)
+
+    def waits(self, process: dict) -> str:
+        """Return what to do where a server that did not answer waits for the workers, which start after it; empty where it is not known to have some."""
+        if process["name"] == processes.belongs_to(self.app["health"]["path"], self.app) or not self.wanted("workers"):
+            return ""
+        return f"; if {process['name']} waits for the workers, which start after the probe, set probe: false for it in the app model"
 
     def patience(self, seconds: float) -> str:
         """Return which field says how long was waited, after a wait of ``seconds`` that came to its end."""
@@ -152,10 +162,17 @@ class Runtime:
             missing -= set(self.control.ask({"do": "ping", "nodes": sorted(missing)}).get("nodes", []))
             if missing and time.monotonic() > deadline:
                 raise host.PhaseError(f"no answer from the celery worker {', '.join(sorted(missing))} within {self.app['health']['timeout']} s "
-                                      "(health.timeout)", look=f"{host.JOURNAL} -t {self.app['name']}-* -n 100 --no-pager")
+                                      f"(health.timeout){self.behind_script(missing)}", look=f"{host.JOURNAL} -t {self.app['name']}-* -n 100 --no-pager")
         self.dead(wanted, started)
         if revoked and wanted:
             self.control.ask({"do": "revoke", "nodes": celery_workers.nodes(self.app, release), "tasks": revoked})
+
+    def behind_script(self, missing: set) -> str:
+        """Return what may keep a start script's worker from having the name by which it is asked; empty where none of the missing has a script."""
+        names = [process["name"] for process in self.app["processes"] if process["kind"] == "celery-worker" and processes.is_wrapper(process["command"])
+                 and any(node.startswith(f"{self.app['name']}-{process['name']}-") for node in missing)]
+        return (f": the start script of {', '.join(names)} has to run Celery 5 or later without -n and --hostname, since the deploy names the node by "
+                "CELERY_WORKER_HOSTNAME, and with the app that CELERY_APP of the env names") if names else ""
 
     def quiet(self, release: str) -> dict:
         """Tell a release's celery workers to take no more tasks; return what ``resume`` needs to undo it."""
@@ -227,24 +244,47 @@ class Runtime:
 
 
 class ManageProcess:
-    """A running django_run.py."""
+    """A running django_run.py. ``end`` stops what runs it on the host: to end ``argv`` alone may leave that behind."""
 
-    def __init__(self, argv: list[str]):
-        self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=host.LOCALE,
-                                        text=True, errors="replace")
+    def __init__(self, argv: list[str], end: Callable[[], None]):
+        self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=host.LOCALE)
+        self.end, self.received = end, b""
 
-    def ask(self, argv: list[str]) -> tuple[dict, str]:
-        """Run one command; return its answer and what it printed. A process that ended answers with its status."""
-        output = []
+    def ask(self, argv: list[str], seconds: float) -> tuple[dict, str]:
+        """Run one command; return its answer and what it printed.
+
+        A process that ended answers with its status and ``ended``. One that gives no answer within ``seconds`` is ended, and the answer has ``late``.
+        """
+        output, deadline = [], time.monotonic() + seconds
         with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.write(json.dumps(argv) + "\n")
+            self.process.stdin.write((json.dumps(argv) + "\n").encode())
             self.process.stdin.flush()
-        for line in self.process.stdout:
+        while True:
+            line = self.line(deadline)
+            if line is None:
+                self.end()
+                self.process.stdout.read()
+                self.process.wait()
+                return {"status": 124, "ended": True, "late": True}, "".join(output).strip()
             if line.startswith(django_run.MARK):
                 return json.loads(line[len(django_run.MARK):]), "".join(output).strip()
+            if not line:
+                return {"status": self.process.wait() or 1, "ended": True}, "".join(output).strip()
             output.append(line)
-        status = self.process.wait()
-        return {"status": status or 1, "ended": True}, "".join(output).strip()
+
+    def line(self, deadline: float) -> str | None:
+        """Return the next line of what it prints, an empty text at its end, None when none comes before ``deadline`` (time.monotonic)."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.process.stdout, selectors.EVENT_READ)
+            while b"\n" not in self.received:
+                if not selector.select(max(0, deadline - time.monotonic())):
+                    return None
+                chunk = os.read(self.process.stdout.fileno(), 65536)
+                if not chunk:
+                    break
+                self.received += chunk
+        line, newline, self.received = self.received.partition(b"\n")
+        return (line + newline).decode(errors="replace")
 
     def close(self) -> None:
         """Let the process end."""

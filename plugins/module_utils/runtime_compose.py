@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+import time
 
 from ansible_collections.quayside.django.plugins.module_utils import (
     compose_project,
@@ -28,6 +29,10 @@ from ansible_collections.quayside.django.plugins.module_utils.images import Imag
 from ansible_collections.quayside.django.plugins.module_utils.runtime import IN_APP, OLD_EDGE, Runtime, source_of
 
 UNITS = "/etc/systemd/system"
+# Arguments: the name of a container, seconds, and a docker compose run that makes it. When its time is over the client alone would end, and the
+# container would go on with what it does.
+ONE_OFF = ('name=$1; seconds=$2; shift 2; timeout --kill-after=10 "$seconds" "$@"; status=$?; '
+           f'[ $status -lt 124 ] || {{ docker stop --time {host.ONE_OFF_STOP} "$name"; docker rm --force "$name"; }} >/dev/null 2>&1; exit $status')
 STATES = {"running": "active", "restarting": "activating", "created": "inactive", "exited": "inactive", "dead": "failed", "paused": "paused",
           "removing": "deactivating"}
 
@@ -123,6 +128,7 @@ class Compose(Runtime):
     def build(self, release: str, record: dict) -> tuple[dict, list[str]]:
         """Bring the images here and write the project; return what the record has to hold, and notes."""
         notes = self.images.provide(record["images"], self.shelf.path(release, "code"), record["sha"], record["version"])
+        notes += self.judge_volumes(record)
         for frontend in self.app["frontends"]:
             target, ref = self.shelf.path(release, "frontends", frontend["name"]), record["images"][frontend["image"]]["ref"]
             request = {"do": "unpack", "what": f"frontends[{frontend['name']}] of the image {ref}", "target": target, "strip": True}
@@ -145,13 +151,17 @@ class Compose(Runtime):
                 lines.append(f"build: {record['images'][image['name']]['ref']} would be {verb}")
         if lines:
             return {}, [*lines, "migrate: plan unknown until the image is here"]
+        lines = self.judge_volumes(record)
         self.write_project(release, dict(record, ports={}), name=f"{self.app['name']}-check")
-        return {"ports": {}}, ["build: all images are here"]
+        return {"ports": {}}, ["build: all images are here", *lines]
 
-    def reader(self) -> tuple[int, int]:
-        """Return owner and group of a file that only the app's containers read: they may run as a user of their own."""
-        user, _colon, group = self.app["container"]["user"].partition(":")
-        return (int(user), int(group or 0)) if user else super().reader()
+    def judge_volumes(self, record: dict) -> list[str]:
+        """Refuse images whose volumes would hide folders of the app; return what is to be told of their other volumes."""
+        declared = {one["ref"]: list((self.images.inspect(one["ref"]).get("Config") or {}).get("Volumes") or []) for one in record["images"].values()}
+        wrong, told = compose_project.volume_findings(self.app, declared)
+        if wrong:
+            raise host.PhaseError("\n".join(wrong))
+        return told
 
     def write_project(self, release: str, record: dict, name: str = "", copied: str = "") -> None:
         """Write the compose project of a release, the programs that we mount, and its manage command; let compose judge it."""
@@ -167,7 +177,8 @@ class Compose(Runtime):
         uid, gid = host.ids(self.app["user"])
         env = env_file.parse(host.text(self.shelf.path(release, "env")))
         published = edges.EDGES[self.app["edge"]].published
-        facts = compose_project.facts_of(self.app, release, record, env, self.variables(), f"{uid}:{gid}", sizes, published)
+        configs = {name: self.images.inspect(image["ref"]).get("Config") or {} for name, image in record["images"].items()}
+        facts = compose_project.facts_of(self.app, release, record, env, self.variables(), f"{uid}:{gid}", sizes, published, configs)
         project = compose_project.project(self.app, release, facts)
         if name:
             project["name"] = name
@@ -224,7 +235,16 @@ class Compose(Runtime):
 
     def one_off(self, release: str, command: list[str], name: str, timeout: int) -> list[str]:
         """Return the argv that runs ``command`` in a container of its own from a release's image, env and rights."""
-        return ["timeout", "--kill-after=10", str(timeout), *self.compose(release, "run", "--rm", "--no-deps", "--no-TTY", "manage", *command)]
+        container = compose_project.one_off_name(self.app, release, name)
+        labels = [f"--label=quayside.oneoff={name}", f"--label=quayside.until={time.time() + timeout:.0f}"]
+        run = self.compose(release, "run", "--rm", "--no-deps", "--no-TTY", f"--name={container}", *labels, "manage", *command)
+        return ["/bin/sh", "-c", ONE_OFF, "one-off", container, str(timeout), *run]
+
+    def end_one_off(self, release: str, name: str) -> None:
+        """Stop and remove the container of a one-off, if it is there; its caller sees it end."""
+        container = compose_project.one_off_name(self.app, release, name)
+        host.run(["docker", "stop", "--time", str(host.ONE_OFF_STOP), container], check=False)
+        host.run(["docker", "rm", "--force", container], check=False)
 
     # Instances
 
@@ -323,7 +343,7 @@ class Compose(Runtime):
         jobs += [(others, 0, [])] * bool(others)
         for mine, pid, before in jobs:
             steps = [*[OLD_EDGE] * everything, *before, f"docker stop {' '.join(mine)} >/dev/null",
-                     *[f"docker rm {' '.join(mine)} >/dev/null"] * everything]
+                     *[f"docker rm --volumes {' '.join(mine)} >/dev/null"] * everything]
             self.background("stop", release, steps, wait=wait, network=f"/proc/{pid}/ns/net" if pid else "")
 
     def restart_singles(self, release: str) -> None:
@@ -406,7 +426,7 @@ class Compose(Runtime):
         for one in listed:
             if one["Labels"]["quayside.release"] not in busy:
                 with contextlib.suppress(EngineError):
-                    self.engine.delete(f"/containers/{one['Id']}")
+                    self.engine.delete(f"/containers/{one['Id']}", v=True)
 
     def memory(self) -> int:
         """Return the bytes of memory that the app's containers take together."""

@@ -179,12 +179,12 @@ def _pool(process):
 def sort(app, process):
     """What a process is for sizing: ``server``, ``celery``, ``beat``, ``node`` (takes requests and is no Python server) or ``other``.
 
-    A container that serves by its image's own command is a server where the image is the app's first, which is that of manage.py, and else a frontend.
+    A start script, or the image's own command, is a server where the image is the app's first, which is that of manage.py, and else a frontend.
     """
-    known = {"http": "server", "worker": "celery", "beat": "beat"}.get(process["kind"])
+    known = {"celery-worker": "celery", "celery-beat": "beat"}.get(process["kind"])
     if known or not process["serves"]:
         return known or "other"
-    if not process["command"] and app["runtime"] == "compose" and process["image"] == app["images"][0]["name"]:
+    if processes.runs_python_server(app, process):
         return "server"
     return "other" if _server(process).startswith("python") else "node"
 
@@ -197,9 +197,11 @@ def written_workers(app, process):
     what, number = sort(app, process), ""
     if what == "server":
         flags = [flags for flags, text in processes.HTTP_SERVERS.get(_server(process), []) if "{workers}" in text]
-        if process["command"] and not flags:
+        if processes.server(process) and not flags:
             return 1  # daphne has no workers
         number = _flag(process, *flags[0]) if flags else ""
+        if not number and process["workers"] == "auto" and (not flags or _server(process) in processes.READ_CONCURRENCY):
+            number = processes.own_concurrency(app, process)
     elif what == "celery" and _pool(process) != "solo":
         number = _flag(process, "--autoscale").split(",")[0] or _flag(process, "-c", "--concurrency")
     else:
@@ -373,7 +375,7 @@ class _Host:
     def overlap(self, app, level):
         """What a deploy of an app adds: the second instance and, with celery, its helper; before that, migrate and its like."""
         second = sum(self.process_mb(app, process, level) * process["count"] for process in app["processes"] if not process["single"])
-        helper = ONE_OFF_MB * any(process["kind"] == "worker" for process in app["processes"])
+        helper = ONE_OFF_MB * any(process["kind"] == "celery-worker" for process in app["processes"])
         return max(ONE_OFF_MB, second + helper)
 
     def database_share(self):

@@ -18,7 +18,7 @@ from ansible_collections.quayside.django.plugins.module_utils.releases import Sh
 from samples import CELERY, RELEASE, loaded
 
 FACTS = {"user": "998:997", "images": {"app": "quayside/pos-app:0123", "front": "quayside/pos-front:0123"}, "ports": {"web": 20001},
-         "env": {"TIME_ZONE": "UTC"}, "secrets": {"SECRET_KEY": "a$b"}, "workers": {"web": 3, "worker": 2}, "memory": {"web": 384}}
+         "env": {"TIME_ZONE": "UTC"}, "secrets": {"SECRET_KEY": "a$b"}, "workers": {"web": 3, "worker": 2}, "memory": {"web": 384}, "search": {}}
 
 
 def project(**fields):
@@ -87,10 +87,6 @@ def test_the_health_check_has_the_declared_figures_and_knows_host_and_scheme():
     check = project(health={"path": "/healthz/", "status": [200, 204]}, tls={"mode": "selfsigned"})["services"]["web"]["healthcheck"]
     assert check["test"] == ["CMD", "/bin/sh", "/quayside/health", "8000", "/healthz/", "pos.example.com", "https", "200", "204"]
     assert [check[key] for key in ("interval", "timeout", "retries", "start_period")] == ["30s", "10s", 3, "5s"]
-
-
-def test_a_process_that_takes_no_requests_has_no_health_check():
-    assert "healthcheck" not in project()["services"]["worker"]
 
 
 @pytest.mark.parametrize(("process", "command"), [
@@ -247,3 +243,48 @@ def test_the_keeper_waits_for_a_run_that_lives_and_for_no_other(tmp_path, lease,
         if held:
             fcntl.flock(file, fcntl.LOCK_EX)
         assert (subprocess.run(["/bin/sh", "-c", line], check=False, stderr=subprocess.DEVNULL).returncode == 0) is idle
+
+
+@pytest.mark.parametrize(("manage", "env", "config", "path"), [
+    ("manage.py", {}, {"WorkingDir": "/app"}, None),
+    ("src/manage.py", {}, {"WorkingDir": "/app"}, "/app/src"),
+    ("/srv/site/manage.py", {}, {"WorkingDir": "/app"}, "/srv/site"),
+    ("src/manage.py", {}, {}, "/src"),
+    ("src/manage.py", {}, {"WorkingDir": "/app", "Env": ["A=b", "PYTHONPATH=/app/libs"]}, "/app/src:/app/libs"),
+    ("src/manage.py", {"PYTHONPATH": "/mine"}, {"WorkingDir": "/app", "Env": ["PYTHONPATH=/app/libs"]}, "/app/src:/mine"),
+])
+def test_every_process_of_the_image_finds_what_lies_beside_manage_py(manage, env, config, path):
+    app = loaded(runtime="compose", images=TWO_IMAGES, manage=manage, env=env,
+                 processes=[*CELERY, {"name": "front", "image": "front", "port": 3000, "routes": ["/next/"]}])
+    facts = {**FACTS, "env": env, "search": compose_project.search_path(app, env, config)}
+    services = compose_project.project(app, RELEASE, facts)["services"]
+    assert {services[name]["environment"].get("PYTHONPATH") for name in ("web", "worker", "beat", "manage")} == {path}
+    assert services["front"]["environment"].get("PYTHONPATH") == env.get("PYTHONPATH")
+
+
+@pytest.mark.parametrize(("name", "disabled"), [("web", False), ("worker", True), ("beat", True), ("manage", True)])
+def test_only_what_takes_requests_has_a_health_check_also_where_the_image_brings_one(name, disabled):
+    """Docker would run the image's own HEALTHCHECK in workers, and call them unhealthy for ever."""
+    check = project()["services"][name]["healthcheck"]
+    assert check == {"disable": True} if disabled else check["test"][0] == "CMD"
+
+
+@pytest.mark.parametrize(("declared", "wrong", "told"), [
+    (["/app/media"], "", ""),
+    (["/app/media/"], "", ""),
+    (["/app/media/thumbs"], "declares VOLUME /app/media/thumbs, inside /app/media (media.root)", ""),
+    (["/app/static/x"], "inside /app/static (static.root)", ""),
+    (["/app/data/a/b"], "inside /app/data (folders[data].path)", ""),
+    (["/in/today"], "inside /in (container.volumes)", ""),
+    (["/app"], "", "declares VOLUME /app:"),
+    (["/app/mediathek"], "", "folders: [{name: mediathek, path: /app/mediathek}]"),
+    (["/tmp", "/app/cache"], "", ""),
+    ([], "", ""),
+])
+def test_a_volume_of_an_image_that_would_hide_a_folder_is_refused(declared, wrong, told):
+    app = loaded(runtime="compose", media={"root": "/app/media"}, static={"root": "/app/static"}, folders=[{"name": "data", "path": "/app/data"}],
+                 container={"volumes": ["/srv/in:/in:ro"], "writable": ["/app/cache"]})
+    refused, notes = compose_project.volume_findings(app, {"pos:1": declared})
+    assert (bool(refused), bool(notes)) == (bool(wrong), bool(told))
+    assert wrong in "".join(refused)
+    assert told in "".join(notes)

@@ -42,7 +42,7 @@ def test_an_app_has_a_template_for_each_copy_and_one_unit_for_the_whole():
 @pytest.mark.parametrize(("wanted", "names"), [
     (lambda process: True, ["web", "worker-1", "worker-2", "beat"]),
     (lambda process: not process["single"], ["web", "worker-1", "worker-2"]),
-    (lambda process: process["kind"] == "worker", ["worker-1", "worker-2"]),
+    (lambda process: process["kind"] == "celery-worker", ["worker-1", "worker-2"]),
     (lambda process: False, []),
 ])
 def test_an_instance_is_the_units_of_one_release(wanted, names):
