@@ -26,6 +26,7 @@ def server(request):
     return request.param
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items):
     """Mark what a combination cannot keep, leave out what means nothing on it, and in a quick run what takes long."""
     kept = []

@@ -30,6 +30,7 @@ def inside(server):
     return server.host()
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items):
     """Keep the tests of a server together, and leave out on all but the last what no operating system does in another way."""
     kept = []
