@@ -24,6 +24,29 @@ UNVERIFIED = ssl.create_default_context()
 UNVERIFIED.check_hostname, UNVERIFIED.verify_mode = False, ssl.CERT_NONE
 
 
+class Machine:
+    """The cores that all servers share: a playbook takes them together with others, what is timed takes them for itself. A process may nest it."""
+
+    alone = 0
+
+    def __init__(self, how: int = fcntl.LOCK_EX):
+        self.how = how
+
+    def __enter__(self) -> Machine:
+        self.file = None
+        if not Machine.alone:
+            (ROOT / ".cache").mkdir(exist_ok=True)
+            self.file = (ROOT / ".cache/machine").open("w")
+            fcntl.flock(self.file, self.how)
+        Machine.alone += self.how == fcntl.LOCK_EX
+        return self
+
+    def __exit__(self, *_error) -> None:
+        Machine.alone -= self.how == fcntl.LOCK_EX
+        if self.file:
+            self.file.close()
+
+
 class Run:
     """A playbook that has run: ``rc``, ``out``, and the counts of its recap."""
 
@@ -54,9 +77,10 @@ class Server:
         argv = [str(BIN / "ansible-playbook"), path, "-i", str(self.inventory), "--limit", self.name, *words]
         env = dict(os.environ, ANSIBLE_CONFIG=str(ROOT / "ansible.cfg"), ANSIBLE_NOCOLOR="1")
         env.pop("ANSIBLE_FORCE_COLOR", None)
-        began = time.monotonic()
-        done = subprocess.run(argv, check=False, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT,
-                              env=env, timeout=timeout)
+        with Machine(fcntl.LOCK_SH):
+            began = time.monotonic()
+            done = subprocess.run(argv, check=False, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT,
+                                  env=env, timeout=timeout)
         if ok and done.returncode:
             raise AssertionError(f"{' '.join(argv)} ended with {done.returncode}:\n{done.stdout[-6000:]}")
         return Run(done, time.monotonic() - began)
@@ -211,27 +235,7 @@ class Server:
             time.sleep(0.2)
 
 
-class Alone:
-    """What the time of counts: one at a time on this machine, whose cores all servers share. A process may nest it."""
-
-    held = None
-    depth = 0
-
-    def __enter__(self) -> Alone:
-        if not Alone.depth:
-            (ROOT / ".cache").mkdir(exist_ok=True)
-            Alone.held = (ROOT / ".cache/alone").open("w")
-            fcntl.flock(Alone.held, fcntl.LOCK_EX)
-        Alone.depth += 1
-        return self
-
-    def __exit__(self, *_error) -> None:
-        Alone.depth -= 1
-        if not Alone.depth:
-            Alone.held.close()
-
-
-class Load(Alone):
+class Load:
     """Open-loop load on a server from outside while the block runs; ``report`` is what tests/load/load.py prints."""
 
     def __init__(self, server: Server, *words: str):
@@ -240,7 +244,7 @@ class Load(Alone):
         self.report: dict = {}
 
     def __enter__(self) -> Load:
-        super().__enter__()
+        self.machine = Machine().__enter__()
         self.stop.unlink(missing_ok=True)
         argv = [sys.executable, str(ROOT / "tests/load/load.py"), self.server.url, "--until", str(self.stop), *self.words]
         self.process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
@@ -253,7 +257,7 @@ class Load(Alone):
         try:
             out, _ = self.process.communicate(timeout=120)
         finally:
-            super().__exit__()
+            self.machine.__exit__()
         self.report = json.loads(out)
 
 

@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from lab import Alone
+from lab import Machine
 
 
 @pytest.mark.promise("reboot")
@@ -13,7 +13,7 @@ def test_the_live_release_comes_back(server, verbs):
     release = server.json("/healthz/")["release"]
     book = server.json("/api/books/", data={"title": "Kept", "price": "1.00"})
     off, on = verbs
-    with Alone():
+    with Machine():
         server.power(off)
         booted = time.monotonic()
         server.power(on)
