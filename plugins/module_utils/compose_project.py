@@ -10,7 +10,7 @@ import posixpath
 import re
 import shlex
 
-from ansible_collections.quayside.django.plugins.module_utils import env_file, model, processes, shell_line
+from ansible_collections.quayside.django.plugins.module_utils import env_file, model, processes, shell_line, supervisor, units
 
 HELPERS = "/quayside"  # where our programs are mounted in a container
 NEEDS_SHELL = re.compile(r"[|&;<>()$`*?\[\]#~]|^\w+=")
@@ -113,17 +113,21 @@ def variables(app: dict, process: dict, release: str, copy: int) -> dict:
 def project(app: dict, release: str, facts: dict) -> dict:
     """Return the compose project of a release, as ``render`` writes it.
 
-    ``facts``: user (uid:gid), images (name -> reference), ports (process -> port of localhost; empty when the edge is a container), env and
-    secrets (name -> text), workers (process -> number for ``auto``), memory (process -> MiB or 0), image_env (image -> names of the variables that it
-    sets), search (what ``search_path`` returns).
+    ``facts``: user (uid:gid), images (name -> reference), ports (process -> port of localhost, where its edge needs that), addresses (process -> its
+    address in the edge's network) and services (name -> address) where their networks take any, env and secrets (name -> text), workers
+    (process -> number for ``auto``), memory (process -> MiB of its limit, or 0), image_env (image -> names of the variables that it sets), search
+    (what ``search_path`` returns).
     """
     services = {}
     before: list[str] = []
     for process in app["processes"]:
         for copy, key in zip(processes.copies(process), keys(process)):
             services[key] = service(app, process, release, facts, copy)
-            if before and process["serves"]:
-                services[key]["links"] = list(before)  # by its plain name each finds those of its own release
+            # By its plain name each finds those of its own release: without asking the engine, where they have addresses of ours.
+            if before and process["serves"] and facts["addresses"]:
+                services[key]["extra_hosts"] = services[key].get("extra_hosts", []) + [f"{name}:{facts['addresses'][name]}" for name in before]
+            elif before and process["serves"]:
+                services[key]["links"] = list(before)
         if process["serves"]:
             before += [process["name"]]
     services["manage"] = one_off(app, release, facts)
@@ -131,10 +135,13 @@ def project(app: dict, release: str, facts: dict) -> dict:
             "networks": {"default": {"name": app["network"], "external": True}, "edge": {"name": app["edge_network"], "external": True}}}
 
 
-def networks(process: dict, alias: str) -> dict:
+def networks(process: dict, alias: str, address: str) -> dict:
     """Return the networks of a process: that of the data for what needs them, and that of the edge for all that takes requests or has no other."""
     joined = (["default"] if process["data"] else []) + (["edge"] if process["serves"] or not process["data"] else [])
-    return {name: {"aliases": [alias]} for name in joined}
+    made: dict = {name: {"aliases": [alias]} for name in joined}
+    if address:
+        made["edge"]["ipv4_address"] = address
+    return made
 
 
 def service(app: dict, process: dict, release: str, facts: dict, copy: int) -> dict:
@@ -157,15 +164,17 @@ def service(app: dict, process: dict, release: str, facts: dict, copy: int) -> d
     made["environment"] = {**env, **secrets, "HOME": "/tmp", **given, **processes.concurrency(app, process, workers, image_env), **celery,
                            **{key: env_file.text(value) for key, value in process["env"].items()}}
     made["environment"].update({key: made["environment"].get(target, "") for key, target in process.get("aliases", {}).items()})
-    made["networks"] = networks(process, f"{name}-{release}")
+    made["networks"] = networks(process, f"{name}-{release}", facts["addresses"].get(name, ""))
+    if process["data"] and any(facts["services"].values()):
+        made["extra_hosts"] = [f"{service}:{address}" for service, address in facts["services"].items() if address]
     made["labels"] = {"quayside.app": app["name"], "quayside.release": release, "quayside.process": name}
-    # Not `always`: after a power loss the link `live` decides what comes back, and the app's own unit starts that.
-    made["restart"] = "on-failure"
+    made["restart"] = supervisor.OTHER  # until it is live
     made["stop_grace_period"] = f"{process['drain'] + 5}s"
     made["logging"] = logging(app, name)
     memory = megabytes(process["memory"]) or facts["memory"].get(name, 0)
     if memory:
         made["mem_limit"] = f"{memory}m"
+    made["oom_score_adj"] = units.OOM_SCORE
     if process["cpu"]:
         made["cpus"] = float(process["cpu"].rstrip("%")) / 100
     if process["single"]:
@@ -175,6 +184,22 @@ def service(app: dict, process: dict, release: str, facts: dict, copy: int) -> d
     # An image's own HEALTHCHECK asks its server, and would call each worker of the same image unhealthy.
     made["healthcheck"] = healthcheck(app, process, release) if process["serves"] else {"disable": True}
     return made
+
+
+def misplaced(process: dict, addresses: list[str]) -> str:
+    """Return what is wrong with where a process listens inside its container, empty where nothing is. ``addresses``: those of `ss -Htln`.
+
+    127.0.0.11 is Docker's own name server.
+    """
+    places = [address.rpartition(":")[::2] for address in addresses if not address.startswith("127.0.0.11:")]
+    ports = {port for _host, port in places}
+    if any(port == str(process["port"]) and not host.startswith(("127.", "[::1]")) for host, port in places) or not places:
+        return ""
+    if str(process["port"]) in ports:
+        return (f". It listens on 127.0.0.1:{process['port']} inside its container, where nobody else reaches it: let it listen on 0.0.0.0 "
+                f"(processes[{process['name']}].command)")
+    return (f". Inside its container it listens on {', '.join(sorted(f'{host}:{port}' for host, port in places))}, and processes[{process['name']}].port is "
+            f"{process['port']}: make one of them the other")
 
 
 def logging(app: dict, process: str) -> dict:
@@ -232,7 +257,8 @@ def common(app: dict, release: str, facts: dict, image: str, writable_static: bo
         volumes.append(bind(f"/run/redis-{app['name']}", f"/run/redis-{app['name']}"))
     return {
         "image": facts["images"][image], "pull_policy": "never", "user": facts["user"],
-        "read_only": app["container"]["read_only"], "tmpfs": ["/tmp:mode=1777", *(f"{path}:mode=1777" for path in app["container"]["writable"])],
+        "init": app["container"]["init"], "read_only": app["container"]["read_only"],
+        "tmpfs": ["/tmp:mode=1777", *(f"{path}:mode=1777" for path in app["container"]["writable"])],
         "cap_drop": ["ALL"], "security_opt": ["no-new-privileges:true"], "pids_limit": 1024,
         "volumes": volumes + app["container"]["volumes"],
     }
@@ -276,14 +302,15 @@ def megabytes(text: str) -> int:
     return int(float(found[1]) * {"": 1 / 2**20, "K": 1 / 1024, "M": 1, "G": 1024, "T": 2**20}[found[2]]) if found else 0
 
 
-def facts_of(app: dict, release: str, record: dict, env: dict, secrets: dict, user: str, sizes: dict, published: bool, configs: dict | None = None) -> dict:
-    """Return what ``project`` wants to know; ``sizes``: process -> {workers, memory}; ``configs``: image -> its Config, as the engine has it."""
+def facts_of(app: dict, release: str, record: dict, env: dict, secrets: dict, user: str, sizes: dict, configs: dict | None = None) -> dict:
+    """Return what ``project`` wants to know; ``sizes``: process -> {workers, limit}; ``configs``: image -> its Config, as the engine has it."""
     configs = configs or {}
     return {"user": user, "images": {name: image["ref"] for name, image in record["images"].items()},
             "image_env": {name: [line.partition("=")[0] for line in config.get("Env") or []] for name, config in configs.items()},
-            "ports": record.get("ports", {}) if published else {}, "env": {key: env_file.text(value) for key, value in env.items()},
+            "ports": record.get("ports", {}), "addresses": record.get("addresses", {}), "services": {},
+            "env": {key: env_file.text(value) for key, value in env.items()},
             "secrets": {key: env_file.text(value) for key, value in secrets.items()},
-            "workers": {name: size["workers"] for name, size in sizes.items()}, "memory": {name: size["memory"] for name, size in sizes.items()},
+            "workers": {name: size["workers"] for name, size in sizes.items()}, "memory": {name: size["limit"] for name, size in sizes.items()},
             "search": search_path(app, env, configs.get(app["images"][0]["name"], {}))}
 
 

@@ -28,11 +28,13 @@ from ansible_collections.quayside.django.plugins.module_utils import (
     dns_query,
     doctor_app,
     doctor_host,
+    doctor_processes,
     edges,
     env_file,
     host,
     http_health,
     model,
+    orphans,
     processes,
     releases,
     runtime,
@@ -42,7 +44,7 @@ from ansible_collections.quayside.django.plugins.module_utils import (
 )
 from ansible_collections.quayside.django.plugins.module_utils import lock as locks
 from ansible_collections.quayside.django.plugins.module_utils.deploy import RUNTIMES
-from ansible_collections.quayside.django.plugins.module_utils.docker_engine import EngineError
+from ansible_collections.quayside.django.plugins.module_utils.docker_engine import Engine, EngineError
 from ansible_collections.quayside.django.plugins.module_utils.doctor import finding
 
 PROBE_TIMEOUT, TOOL_TIMEOUT, SOURCES = 60, 15, 8
@@ -82,9 +84,10 @@ def look(options: dict) -> dict:
     """Return ``findings`` and ``now`` (this host's clock) of what there is on this host.
 
     ``options``: apps (of the model, without secrets, each with ``provides`` and ``secret_names``), app (the name of the only one to look at), groups,
-    addresses, resolver, certificate_days.
+    addresses, resolver, certificate_days, orphans (tell apps that are none of these).
     """
     now, groups = time.time(), set(options["groups"])
+    known = {app["name"] for app in options["apps"]}
     everyone = options["apps"] if "apps" in groups else []  # they share the host's memory and its database
     apps = [app for app in options["apps"] if options["app"] in ("", app["name"])]
     options = dict(options, apps=apps)
@@ -98,6 +101,10 @@ def look(options: dict) -> dict:
     jobs += [(f"certificates of {app['name']}", lambda app=app: served_certificates(app, options["certificate_days"], now)) for app in served]
     if any(app["edge"] == "traefik" for app in served):
         jobs.append(("traefik", left_out))
+    if options["orphans"]:
+        jobs.append(("orphans", lambda: orphans.findings(orphans.look(known))))
+    if "apps" in groups and any(app["runtime"] == "compose" for app in everyone):
+        jobs.append(("volumes", unused_volumes))
     if "apps" in groups:
         jobs += [(f"app {app['name']}", lambda app=app: application(app, everyone)) for app in apps]
     return {"now": now, "synchronized": synchronized(), "findings": together(jobs)}
@@ -139,7 +146,7 @@ def size(apps: list[dict]) -> list[dict]:
 
 def disks(apps: list[dict]) -> list[dict]:
     """Return which file systems lack room, each once."""
-    wanted = {"/": 0, "/var": 0, "/tmp": 0, "/var/lib/docker": 0, "/var/lib/postgresql": 0}
+    wanted = {"/": 0, "/var": 0, "/tmp": 0, "/var/lib/docker": 0, "/var/lib/containerd": 0, "/var/lib/postgresql": 0}
     for app in apps:
         wanted.update({f"{app['root']}/releases": app["disk"] * 2 ** 20, **dict.fromkeys(model.leaf_folders(app), 0)})
     seen, found = set(), []
@@ -299,6 +306,7 @@ def application(app: dict, apps: list[dict]) -> list[dict]:
                              "run quayside.django.deploy", app["name"]))
     found += [finding("release.damaged", "error", f"app {app['name']}: release {live}", f"{text}, so its next start fails", "run quayside.django.deploy, which "
                       "makes it anew", app["name"]) for text in RUNTIMES[app["runtime"]](app, shelf).damage(live)]
+    found += of_processes(app, apps, shelf, live, bool(holder) and not stale)
     seen = ask(app, shelf, live)
     folders = {"static": [app["static"]["root"] if app["static"]["root"].startswith("/") else shelf.path(live, "static")],
                "media": [app["media"]["root"] if app["media"]["root"].startswith("/") else f"{app['shared']}/media"]}
@@ -312,6 +320,24 @@ def application(app: dict, apps: list[dict]) -> list[dict]:
     wanted, others = connections(app, apps)
     found += doctor_app.connections(app, seen, wanted, others)
     return [*found, *public(app, shelf, live, record)]
+
+
+def of_processes(app: dict, apps: list[dict], shelf, live: str, deploying: bool) -> list[dict]:
+    """Return what is wrong with what runs of an app. ``deploying``: a run is at work, whose instances come and go."""
+    current = dict(app, processes=shelf.record(live).get("processes", app["processes"]))
+    made = RUNTIMES[app["runtime"]](current, shelf)
+    seen, running = made.describe(live), made.running()
+    cores, memory = host.size()
+    plan = sizing.plan({"cores": cores, "memory": memory}, apps)
+    found = doctor_processes.findings(current, seen) + doctor_processes.services(current, made.describe_services())
+    found += doctor_processes.room(current, seen, plan["apps"][app["name"]]["processes"], plan["reserve"], memory)
+    return found + ([] if deploying else doctor_processes.leftovers(current, running, live, {release for release in running if made.ending(release)}))
+
+
+def unused_volumes() -> list[dict]:
+    """Return the volumes that no container uses and nobody has named."""
+    listed = Engine().get("/volumes", filters={"dangling": ["true"]}).get("Volumes") or []
+    return doctor_processes.unused_volumes([one["Name"] for one in listed if "com.docker.volume.anonymous" in (one.get("Labels") or {})])
 
 
 def by_hand(app: dict, shelf, live: str) -> str:
@@ -330,8 +356,9 @@ def connections(app: dict, apps: list[dict]) -> tuple[int, int]:
 def ask(app: dict, shelf, live: str) -> dict:
     """Return what the live release says of itself: it runs in its own Python, env and sandbox. Empty when it gave no answer."""
     made = RUNTIMES[app["runtime"]](app, shelf)
-    argv = made.one_off(live, [*made.python(live), "-", app["manage"], app["settings"], json.dumps(doctor_app.candidates(app) + ["SECRET_KEY"]),
-                               django_run.INVALID_INDEXES, *([shelf.path(live, "code")] if app["runtime"] == "systemd" else [])],
+    names = json.dumps(doctor_app.candidates(app) + ["SECRET_KEY"])
+    argv = made.one_off(live, [*made.python(live), "-", app["manage"], app["settings"], names, django_run.INVALID_INDEXES, json.dumps(made.programs(live)),
+                               *([shelf.path(live, "code")] if app["runtime"] == "systemd" else [])],
                         f"doctor-{os.getpid()}", PROBE_TIMEOUT)
     try:
         with ONE_AT_A_TIME:

@@ -214,10 +214,21 @@ def inside(value: str, _app: dict) -> str:
 
 def beside(value: str, app: dict) -> str:
     """Refuse what leads out of the repository from the app's root: in a monorepo what lies beside that is a part of the repository too."""
-    path = posixpath.normpath(posixpath.join(app["source"]["subdir"], value))
+    path = in_repository(app, value)
     if value.startswith("/") or not RELATIVE.match(path) or not RELATIVE.match(value.replace("../", "")):
         return f"{value!r} is no path inside the repository"
     return ""
+
+
+def in_repository(app: dict, path: str) -> str:
+    """Return a path from the app's root as one from the top of the repository, ``.`` for the top itself."""
+    return posixpath.normpath(posixpath.join(app["source"]["subdir"], path))
+
+
+def seen(app: dict, command: dict) -> bool:
+    """Return True when the folder in which a command of ``build`` runs is among its inputs."""
+    wanted, inputs = in_repository(app, command["folder"]), [in_repository(app, path) for path in command["inputs"]]
+    return "." in inputs or below(wanted, inputs)
 
 
 def part(value: str, app: dict) -> str:
@@ -446,7 +457,7 @@ CHECKS = {
     "processes[].workers": settled, "processes[].route": route, "processes[].routes[]": route, "processes[].secrets[]": secret_name,
     "processes[].memory": pattern(MEMORY, "no size such as 512M"), "processes[].cpu": pattern(re.compile(r"^[1-9][0-9]*%\Z"), "no share such as 150%"),
     "processes[].env": variables,
-    "build[].command": lines, "build[].folder": beside, "build[].env": variables, "build[].secrets[]": secret_name,
+    "build[].command": lines, "build[].folder": beside, "build[].inputs[]": beside, "build[].env": variables, "build[].secrets[]": secret_name,
     "frontends[].name": word, "frontends[].route": route, "frontends[].folder": built_folder, "frontends[].image": word,
     "frontends[].fallback": inside,
     "folders[].name": folder_name, "folders[].path": place,

@@ -119,6 +119,9 @@ FRONTEND = {
 BUILD = {
     "command": {"type": "str", "required": True, "description": "A shell line: C(npm ci && npm run build)."},
     "folder": {"type": "str", "default": "", "description": "Folder from the app's root in which it runs; C(../frontend) is one beside it in the repository."},
+    "inputs": {"type": "list", "elements": "str", "default": [], "description": [
+        "Folders and files from the app's root that it reads, its own folder among them (C([frontend, templates])). It sees nothing else of the source, "
+        "and runs again only when one of them changes. Default: all of the source."]},
     "env": {"type": "dict", "default": {}, "description": "Variables for it, beside the app's."},
     "secrets": {"type": "list", "elements": "str", "default": [], "description": [
         "Names of the app's secrets that this command gets as variables, such as a token of a registry of packages. It sees no others."]},
@@ -230,6 +233,9 @@ SPEC = {
             "Branch, tag or commit; with images from a registry their tag. C(-e version=…) on the command line wins. Default: C(main); "
             "C(latest) for images from a registry; for a folder its commit, where it is one of git's without changes."]},
         "subdir": {"type": "str", "default": "", "description": "Folder of the repository that is the app's root."},
+        "build_ssh": {"type": "bool", "default": False, "description": [
+            "Lend the deploy key to what builds, by an ssh-agent, for requirements and packages of npm by C(git+ssh) and C(RUN --mount=type=ssh). Who can push "
+            "a branch that is deployed can use the key then, while the build runs."]},
         "without": {"type": "list", "elements": "str", "default": [], "choices": ["submodules", "lfs"], "description":
             "What of the repository may be missing in a release. A deploy fetches no submodules and no files of Git LFS, and refuses a version that has some."},
     }, "Where the code comes from. A deploy key for C(git@…) is the secret C(SOURCE_KEY)."),
@@ -336,6 +342,9 @@ SPEC = {
         "volumes": {"type": "list", "elements": "str", "default": [], "description": [
             "More folders of the host, as compose writes them (C(/srv/in:/in:ro)): data of the app's own, and read-only /etc/ssl/certs, "
             "/etc/localtime, /etc/timezone, /usr/share and /usr/local/share."]},
+        "init": {"type": "bool", "default": True, "description": [
+            "Docker's own init is process 1: it hands signals on and takes in processes whose parent has ended. false: where the image brings an init "
+            "that has to be process 1 (s6-overlay)."]},
         "interval": {"type": "int", "default": 30, "description": "Seconds between two of Docker's health checks."},
         "timeout": {"type": "int", "default": 10, "description": "Seconds that one may take."},
         "retries": {"type": "int", "default": 3, "description": "Failures in a row after which a container is unhealthy."},
@@ -347,7 +356,8 @@ SPEC = {
     }, "Private networks, link-local addresses and the provider's metadata service (169.254.169.254) are closed to its processes and containers. "
        "Its own database and cache, the host's resolver and the internet are open (docs/docker.md)."),
     "keep": {"type": "int", "default": 5, "description": "Releases to keep for a rollback, the live one included; at least 2."},
-    "disk": {"type": "int", "default": 300, "description": "MiB that must be free under the root before a release is made."},
+    "disk": {"type": "int", "default": 300, "description": [
+        "MiB that must be free under the root before a release is made; for images that have to come, room where Docker keeps them besides."]},
     "sandbox": sub({
         "enabled": {"type": "bool", "default": True, "description": "Run units with systemd's sandbox."},
         "writable": {"type": "list", "elements": "str", "default": [], "description": [
@@ -416,6 +426,12 @@ def validate(app: dict) -> tuple[list[str], dict]:
     unknown = list(unknown_keys(app, SPEC, ""))
     if unknown:
         return unknown, {}
+    given = app.get("processes") if isinstance(app.get("processes"), list) else []
+    placed = [f"processes[{one.get('name', number)}].listen: {one['listen']!r} has an address, and the port is one of 127.0.0.1: write the number alone. Other "
+              "hosts reach the app by the edge (routes and allow), or by an SSH tunnel"
+              for number, one in enumerate(given) if isinstance(one, dict) and ":" in str(one.get("listen", ""))]
+    if placed:
+        return placed, {}
     unquoted = list(unquoted_texts(app, SPEC, "")) + unquoted_secrets(app.get("secrets"))
     if unquoted:
         return unquoted, {}
@@ -636,6 +652,8 @@ def inspect_source(app: dict) -> list[str]:
         found.append("source: give repo or folder, not both")
     found += [f"build[{number}].secrets: {name} is none of the app's secrets; there are {', '.join(sorted(secret_environment(app)))}"
               for number, command in enumerate(app["build"]) for name in command["secrets"] if name not in secret_environment(app)]
+    found += [f"build[{number}].inputs: the command runs in {command['folder'] or '.'} and would not see it: name that too, or leave inputs out"
+              for number, command in enumerate(app["build"]) if command["inputs"] and not fields.seen(app, command)]
     words = [("options", word) for word in python_env.options(app["python"])[0]] + [("packages", word) for word in app["python"]["packages"]]
     found += [f"python.{field}: a login stands in it, and every user of the host would see it among the arguments: give it by python.env (UV_INDEX, "
               "PIP_EXTRA_INDEX_URL) or in a requirements file" for field, word in words if PASSWORD_IN_URL.search(word)]
@@ -645,6 +663,8 @@ def inspect_source(app: dict) -> list[str]:
         if app["images"]:
             found.append("images: are for runtime: compose; with systemd the code comes from source")
         return found
+    if source["build_ssh"] and not any(image["from"] == "build" for image in app["images"]):
+        found.append("source.build_ssh: no image of the app is built on the host, so nobody could use the key: leave it out")
     names = [image["name"] for image in app["images"]]
     for name in sorted({name for name in names if names.count(name) > 1}):
         found.append(f"images: two are called {name}")
@@ -905,6 +925,8 @@ def needed_secrets(app: dict) -> dict:
         needed["DATABASE_URL"] = "database.engine is external"
     if app["cache"]["engine"] == "redis" and app["cache"]["port"]:
         needed["REDIS_PASSWORD"] = "cache.port opens a TCP port"
+    if app["source"]["build_ssh"]:
+        needed["SOURCE_KEY"] = "source.build_ssh lends it to builds"
     if app["registry"]["user"]:
         needed["REGISTRY_PASSWORD"] = "registry.user is given"
     return needed

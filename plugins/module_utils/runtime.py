@@ -5,16 +5,17 @@ A runtime runs instances of an app. ``Systemd`` and ``Compose`` have the same ve
 
 on disk    install, outdated, forget, check, fetch, build, copy, settle_secrets, restore_secrets
 commands   one_off, end_one_off, manage, by_hand
-instances  start, members, place, dead, log, stop, replace, running, revive, whole, memory, describe
+instances  start, members, place, dead, log, last_output, process_of, stop, replace, running, revive, whole, memory, describe
 """
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import grp
 import json
 import os
+import re
 import selectors
-import stat
 import subprocess
 import time
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from collections.abc import Callable
 from ansible_collections.quayside.django.plugins.module_utils import (
     celery_control,
     celery_workers,
+    cgroup,
     contained,
     django_run,
     host,
@@ -29,37 +31,56 @@ from ansible_collections.quayside.django.plugins.module_utils import (
     model,
     ports,
     processes,
+    progress,
     releases,
     sizing,
+    supervisor,
     units,
 )
 
+BEGIN_SECONDS = 30  # from the start of a one-off until its program runs: for systemd or Docker, and the ENTRYPOINT of an image
 JOURNALS = "/run/systemd/journal"  # and a dot and the name of one: the folder of its sockets
 IN_APP = {"django_run.py": django_run, "celery_control.py": celery_control}
 # Before a reload returns, nginx's old workers have taken connections whose requests are yet to come: those they still send to the old instance.
+MOST_AT_ONCE = 64  # requests of one look
 OLD_EDGE = 'tries=0; while pgrep -f "[n]ginx: worker process is shutting down" >/dev/null && [ $tries -lt 60 ]; do sleep 0.5; tries=$((tries + 1)); done'
+
+
+# migrate prints this, and what came of it when that is known.
+APPLYING = re.compile(rb"^  (?:Applying|Unapplying) (\S+?)\.\.\.")
 
 
 class Runtime:
     """The instances of an app on this host. ``app`` is one of the model, without secrets; ``secrets`` are its secret variables."""
 
+    progress = progress.Progress()
+
     def __init__(self, app: dict, shelf, secrets: dict | None = None):
         self.app, self.shelf, self.secrets = app, shelf, secrets or {}
         self.neighbours: list[dict] = []  # all apps of the host: they share its memory
         self.control = None
+        self.source_key = ""  # the deploy key, for builds that are lent it
         self.rebuilt, self.fresh = "", False  # when its dependencies were built anew because somebody asked for it, and whether that is now
 
     def with_processes(self, wanted: list[dict]) -> Runtime:
         """Return the same runtime for a release whose processes are others."""
         other = type(self)(dict(self.app, processes=wanted), self.shelf, self.secrets)
-        other.control, other.neighbours = self.control, self.neighbours
+        other.control, other.neighbours, other.progress = self.control, self.neighbours, self.progress
         return other
 
-    def sizes(self) -> dict:
-        """Return process -> {workers, memory in MiB} on this host."""
+    def plan(self) -> dict:
+        """Return what the app gets of this host, as sizing.plan says."""
         cores, memory = host.size()
         apps = [self.app, *(app for app in self.neighbours if app["name"] != self.app["name"])]
-        return sizing.plan({"cores": cores, "memory": memory}, apps)["apps"][self.app["name"]]["processes"]
+        return sizing.plan({"cores": cores, "memory": memory}, apps)["apps"][self.app["name"]]
+
+    def sizes(self) -> dict:
+        """Return process -> {workers, memory and limit in MiB} on this host."""
+        return self.plan()["processes"]
+
+    def programs(self, _release: str) -> list[str]:
+        """Return the words of the commands of a release's processes, among which are the names of start scripts."""
+        return sorted({word for process in self.app["processes"] for word in process["command"].split() if not word.startswith("-")})
 
     def variables(self) -> dict:
         """Return the secrets that arrive as variables."""
@@ -84,13 +105,6 @@ class Runtime:
         """Return the processes of a group, or all of them."""
         return [process for process in self.app["processes"] if not group or processes.group(process) == group]
 
-    def own_socket(self, path: str) -> str:
-        """Return ``path``; raise PhaseError when something else than a socket lies there: root would ask whatever a link leads to."""
-        have = contained.state(path)
-        if have is not None and not stat.S_ISSOCK(have.st_mode):
-            raise host.PhaseError(f"{path} is {contained.kind(have.st_mode)} and not the socket of a server", look=f"ls -la {os.path.dirname(path)}")
-        return path
-
     def close_journal(self, mode: int, group: str) -> None:
         """Give the sockets of the app's journal this mode and group where they are open already: systemd settles both when it makes them."""
         for name in ("dev-log", "socket", "stdout"):
@@ -108,12 +122,17 @@ class Runtime:
         workers = [process for process in self.app["processes"] if process["kind"] == "celery-worker"]
         if workers and self.control is None:
             command = [*self.python(release), self.helper(release, "celery_control.py"), processes.celery_app_of(self.app, workers[0])]
-            self.control = celery_workers.Control(self.app, self.one_off(release, command, f"control-{os.getpid()}", 600))
+            name = f"control-{os.getpid()}"
+            self.control = celery_workers.Control(self.app, self.one_off(release, command, name, 600), lambda: self.end_one_off(release, name))
 
     def manage(self, release: str, name: str, timeout: int) -> ManageProcess:
         """Start a process that runs manage.py commands of a release."""
         argv = self.one_off(release, [*self.python(release), self.helper(release, "django_run.py"), self.app["manage"]], name, timeout)
-        return ManageProcess(argv, lambda: self.end_one_off(release, name))
+        return ManageProcess(argv, lambda: self.end_one_off(release, name), lambda status, output: self.unbegun(release, status, output))
+
+    def unbegun(self, _release: str, status: int, output: str) -> host.PhaseError:
+        """Return the error of a command that did not begin. ``status``: that with which what was to start it has ended, 0 when it did not end in time."""
+        return host.PhaseError(f"a command of the app did not begin ({f'status {status}' if status else f'waited {BEGIN_SECONDS} s'})", output, phase="check")
 
     def check_of(self, release: str, process: dict, version: str) -> http_health.Check:
         """Return what a healthy answer of a process is, asked at the instance."""
@@ -125,6 +144,40 @@ class Runtime:
 
     def ready(self, release: str, started: float, version: str) -> None:
         """Wait until a release's servers answer as the model wants while all its processes live; raise PhaseError."""
+        wanted, sizes = self.members(release, "servers"), self.sizes()
+        for process in self.probed():
+            self.progress.step(process["name"])
+            # The first answer is that of one worker; then as many at once as there are workers, whose first pages may be slow.
+            for number in dict.fromkeys((1, min(sizes[process["name"]]["workers"], MOST_AT_ONCE))):
+                result = self.asked(release, [self.check_of(release, process, version)] * number, started)
+                if not result.ok:
+                    self.dead(wanted, started)
+                    at_once = f"asked {number} times at once, as it has {number} workers: " if number > 1 else ""
+                    hint = self.heard(release, process) or self.waits(process)
+                    reason = f"processes[{process['name']}]: {at_once}{result.reason}{self.patience(result.seconds)}{hint}"
+                    raise host.PhaseError(reason, *self.log(release, process, started))
+        self.dead(wanted, started)
+
+    def booted(self, release: str, started: float) -> str:
+        """Wait until a release's servers answer whatever they like, an error too, while all its processes live; raise PhaseError when one has died.
+
+        Return which of them lives and gave no answer within ``health.timeout``, an empty text for none: it may wait for the migrations.
+        """
+        silent = []
+        for process in self.probed():
+            self.progress.step(process["name"])
+            check = dataclasses.replace(self.check_of(release, process, ""), status=tuple(range(100, 600)), text="", json=None, headers={})
+            if not self.asked(release, [check], started).ok:
+                silent.append(process["name"])
+        self.dead(self.members(release, "servers"), started)
+        return f"{', '.join(silent)} did not answer within {self.app['health']['timeout']} s (health.timeout)" if silent else ""
+
+    def probed(self) -> list[dict]:
+        """Return the servers that answer without the workers, which start after them."""
+        return [process for process in self.wanted("servers") if process["probe"]]
+
+    def asked(self, release: str, checks: list[http_health.Check], started: float) -> http_health.Result:
+        """Ask until all answers are good, or ``health.timeout`` is over; raise PhaseError when one of the servers of the release has died."""
         wanted, looked = self.members(release, "servers"), [0.0]
 
         def alive() -> str:
@@ -133,14 +186,20 @@ class Runtime:
                 self.dead(wanted, started)
             return ""
 
-        for process in self.wanted("servers"):
-            if not process["probe"]:
-                continue
-            result = http_health.wait([self.check_of(release, process, version)], deadline=self.app["health"]["timeout"], interval=0.05, alive=alive)
-            if not result.ok:
-                reason = f"processes[{process['name']}]: {result.reason}{self.patience(result.seconds)}{self.waits(process)}"
-                raise host.PhaseError(reason, *self.log(release, process, started))
-        self.dead(wanted, started)
+        return http_health.wait(checks, deadline=self.app["health"]["timeout"], interval=0.05, alive=alive, together=len(checks) > 1)
+
+    def spared(self, name: str, process: dict, pid: int, killed: bool) -> None:
+        """Raise PhaseError when the kernel has killed a process of a unit or container for memory.
+
+        ``pid``: its main process, 0 when it does not run; ``killed``: whether systemd or the engine has seen such a kill.
+        """
+        seen = cgroup.memory(pid) if pid else {}
+        if process and (seen.get("kills") or killed):
+            raise host.PhaseError(f"{name}: {cgroup.told(seen)}: {cgroup.advice(process)}", *self.last_output(name))
+
+    def heard(self, _release: str, _process: dict) -> str:
+        """Return where a process listens when that is not where it is asked; empty where nobody knows better."""
+        return ""
 
     def waits(self, process: dict) -> str:
         """Return what to do where a server that did not answer waits for the workers, which start after it; empty where it is not known to have some."""
@@ -210,8 +269,20 @@ class Runtime:
 
     def ending(self, release: str) -> bool:
         """Return whether a release is being stopped in the background: it still answers what has asked it."""
-        pattern = f"{units.helper(self.app, 'stop', release)}-*.service"
-        return bool(host.systemctl("list-units", "--all", "--plain", "--no-legend", "--state=activating,active", "--", pattern, check=False).stdout.strip())
+        return release in supervisor.list_helpers(self.app["name"])["stop"]
+
+    def whole(self, release: str) -> bool:
+        """Return True when all of a release runs that has to."""
+        running = self.running().get(release, {})
+        return all(running.get(unit) == "active" for unit in self.due(release))
+
+    def due(self, release: str) -> list[str]:
+        """Return the units of a release that have to run now: while single processes are handed over to it, its own wait for those before them."""
+        waiting = self.members(release, "singles") if release in supervisor.list_helpers(self.app["name"])["replace"] else []
+        return [unit for unit in self.shelf.units(release) if unit not in waiting]
+
+    def supervise(self, _release: str) -> None:
+        """Let what ends of the live release come back, and nothing of others: a unit says that by itself."""
 
     def choose_ports(self, release: str) -> dict:
         """Return a free port of the app's own block for each process of a release that is reached by one; raise PhaseError."""
@@ -232,9 +303,18 @@ class Runtime:
                                   "somebody else holds them", look=f"ss -Htlnpe 'sport >= :{own[0]} and sport <= :{own[-1]}'")
         return chosen
 
-    def describe(self, _release: str) -> list[dict]:
-        """Return what is known of each container of a release; none without containers."""
+    def describe_services(self) -> list[dict]:
+        """Return what is known of the containers of the app's database and cache; none where those are the host's."""
         return []
+
+    def seen(self, process: str, pid: int, **more) -> dict:
+        """Return what is known of a unit or container: ``more``, its memory in bytes, and the command lines that run in it."""
+        memory = cgroup.memory(pid) if pid else {}
+        return {"process": process, "used": 0, "limit": 0, "kills": 0, **memory, "commands": cgroup.commands(pid) if pid else [], **more}
+
+    def base_ages(self, _release: str) -> dict:
+        """Return image -> days since the oldest layer of its base was made; none without images."""
+        return {}
 
     def close(self) -> None:
         """Let helpers end."""
@@ -244,21 +324,35 @@ class Runtime:
 
 
 class ManageProcess:
-    """A running django_run.py. ``end`` stops what runs it on the host: to end ``argv`` alone may leave that behind."""
+    """A running django_run.py. ``end`` stops what runs it on the host: to end ``argv`` alone may leave that behind. ``unbegun`` is ``Runtime.unbegun``."""
 
-    def __init__(self, argv: list[str], end: Callable[[], None]):
+    def __init__(self, argv: list[str], end: Callable[[], None], unbegun: Callable[[int, str], host.PhaseError]):
         self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=host.LOCALE)
-        self.end, self.received = end, b""
+        self.end, self.unbegun, self.received, self.begun = end, unbegun, b"", False
+        self.migration, self.migrating = "", None
 
-    def ask(self, argv: list[str], seconds: float) -> tuple[dict, str]:
-        """Run one command; return its answer and what it printed.
+    def ask(self, argv: list[str], seconds: float, migrating: Callable[[str], None] | None = None) -> tuple[dict, str]:
+        """Run one command; return its answer and what it printed. Raise PhaseError when the program that runs it does not begin within BEGIN_SECONDS.
 
         A process that ended answers with its status and ``ended``. One that gives no answer within ``seconds`` is ended, and the answer has ``late``.
+        ``migrating`` is called with the name of each migration that begins.
         """
-        output, deadline = [], time.monotonic() + seconds
+        self.migrating = migrating
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.write((json.dumps(argv) + "\n").encode())
             self.process.stdin.flush()
+        if not self.begun:
+            answer, output = self.answer(BEGIN_SECONDS)
+            if answer.get("ended"):
+                raise self.unbegun(0 if answer.get("late") else answer["status"], output)
+            self.begun = True
+            if "begun" not in answer:  # by the program of a release that an earlier version of the collection has made
+                return answer, output
+        return self.answer(seconds)
+
+    def answer(self, seconds: float) -> tuple[dict, str]:
+        """Return the next answer and what was printed before it, as ``ask`` does."""
+        output, deadline = [], time.monotonic() + seconds
         while True:
             line = self.line(deadline)
             if line is None:
@@ -283,8 +377,17 @@ class ManageProcess:
                 if not chunk:
                     break
                 self.received += chunk
+                self.look_for_migration()
         line, newline, self.received = self.received.partition(b"\n")
+        self.look_for_migration()
         return (line + newline).decode(errors="replace")
+
+    def look_for_migration(self) -> None:
+        """Tell the migration that has begun, when a line that does so is here: its end comes with the end of the migration."""
+        begun = APPLYING.match(self.received)
+        if begun and self.migrating and begun[1].decode(errors="replace") != self.migration:
+            self.migration = begun[1].decode(errors="replace")
+            self.migrating(self.migration)
 
     def close(self) -> None:
         """Let the process end."""

@@ -21,6 +21,10 @@ options:
     description: Days after which a secret is named as old; 0 for never.
     type: int
     default: 365
+  known:
+    description: Names of all apps that the inventory has of this host. With them, apps that are installed on it beside these are told too.
+    type: list
+    elements: str
 attributes:
   check_mode:
     support: full
@@ -56,8 +60,15 @@ units:
   description: Unit to its state, for each unit of the live release, and for those of older ones that still run.
   type: dict
   returned: success
-containers:
-  description: Containers of the live release, with C(name), C(process), C(state), C(health), C(image), C(since) (UTC) and C(restarts).
+processes:
+  description: >-
+    Units or containers of the live release, with C(name), C(process), C(state), C(health), C(image), C(since), C(restarts), C(used) and C(limit) (bytes of
+    memory, without cached files; a limit of 0 is none) and C(kills) (processes that the kernel has killed for memory).
+  type: list
+  elements: dict
+  returned: success
+findings:
+  description: What is wrong with them, with C(code), C(severity), C(item), C(reason) and C(fix), as the doctor tells it.
   type: list
   elements: dict
   returned: success
@@ -89,6 +100,11 @@ stale:
   description: Django is told other names, or another thing of HTTPS, than the edge serves (ALLOWED_HOSTS, CSRF_TRUSTED_ORIGINS, SECURE_SSL_REDIRECT).
   type: bool
   returned: success
+bases:
+  description: Image of the live release to the days since the oldest layer of its base was made.
+  type: dict
+  returned: success
+  sample: {app: 40}
 disk_free:
   description: Bytes free under the app's root.
   type: int
@@ -98,6 +114,11 @@ secrets:
   type: dict
   returned: success
   sample: {SECRET_KEY: 12}
+orphans:
+  description: Apps that are installed on the host and not among O(known), with C(name) and what is there of each.
+  type: list
+  elements: dict
+  returned: success
 text:
   description: All of it for people, some lines.
   type: str
@@ -107,11 +128,24 @@ text:
 import os
 import time
 
-from ansible_collections.quayside.django.plugins.module_utils import edges, env_file, host, http_health, model, releases, secret_ages, served
+from ansible_collections.quayside.django.plugins.module_utils import (
+    doctor_processes,
+    edges,
+    env_file,
+    host,
+    http_health,
+    model,
+    orphans,
+    releases,
+    secret_ages,
+    served,
+)
 from ansible_collections.quayside.django.plugins.module_utils.deploy import RUNTIMES
 from ansible_collections.quayside.django.plugins.module_utils.docker_engine import EngineError
 from ansible_collections.quayside.django.plugins.module_utils.lock import Lock
 from ansible_collections.quayside.django.plugins.module_utils.printed import AnsibleModule
+
+OLD_BASE = 60  # days; Debian and Docker's official images are built anew every few weeks
 
 
 def read(app: dict, entries: int) -> dict:
@@ -128,17 +162,20 @@ def read(app: dict, entries: int) -> dict:
     if live:
         check = edges.EDGES[app["edge"]].check(app, **model.wanted_answer(app, live, record.get("version", "")))
         health = http_health.judge(check, http_health.ask(check)) if check else ""
+    seen = runtime.describe(live) if live else []
     disk = os.statvfs(app["root"]) if os.path.isdir(app["root"]) else None
     return {
         "live": {"id": live, "version": record.get("version", ""), "sha": record.get("sha", ""), "since": utc(record.get("switched")),
                  "how": how(record)} if live else {},
-        "containers": runtime.describe(live) if live else [],
+        "processes": [{key: value for key, value in one.items() if key != "commands"} for one in seen],
+        "findings": doctor_processes.findings(runtime.app, seen) + doctor_processes.services(runtime.app, runtime.describe_services() if live else []),
         "certificates": {name: served.look(name) for name in app["domains"]} if app["scheme"] == "https" and app["edge"] != "none" else {},
         "stale": bool(live) and not model.told(app, edges.secure(app)).items() <= env_file.parse(host.text(shelf.path(live, "env"))).items(),
         "healthy": not health, "health": health, "units": states, "lock": Lock(f"{app['root']}/lock").read(), "ledger": shelf.ledger(entries),
         "releases": [{"id": release, "version": found.get("version", ""), "outcome": found.get("outcome", ""), "of": found.get("of", "")}
                      for release, found in sorted(records.items(), reverse=True)],
         "secrets": secret_ages.days(secret_ages.read(app), time.time()),
+        "bases": runtime.base_ages(live) if live else {},
         "memory": runtime.memory() if live else 0, "disk_free": disk.f_bavail * disk.f_frsize if disk else 0,
     }
 
@@ -160,7 +197,9 @@ def text(app: dict, state: dict, oldest: int = 365) -> str:
     came = f", {live['how']}" if live.get("how") else ""
     lines = [f"{app['name']}: {live['version']} is live as {live['id']} since {live['since']}{came}" if live else f"{app['name']}: no release is live"]
     lines.append(f"  health    {'good' if state['healthy'] else state['health']}" + (f"  {app['url']}" if app["url"] else ""))
-    lines += [f"  {'unit':<9} {unit.removesuffix('.service')}  {status}" for unit, status in sorted(state["units"].items())]
+    sizes = {one["name"]: one for one in state["processes"]}
+    lines += [f"  {'unit':<9} {unit.removesuffix('.service')}  {status}{memory(sizes.get(unit))}" for unit, status in sorted(state["units"].items())]
+    lines += [f"  {one['severity']:<9} {one['item'].removeprefix('app ' + app['name'] + ': ')}: {one['reason']}: {one['fix']}" for one in state["findings"]]
     lines += [f"  {'kept':<9} {kept['id']}  {kept['version']}  {kept['outcome']}" + (f", a copy of {kept['of']}" if kept["of"] else "")
               for kept in state["releases"]]
     lines += [f"  {'ledger':<9} {entry['at']}  {entry['ref']}  {entry['result']}{', ' + how(entry) if how(entry) else ''}  {entry['who']}  {entry['seconds']} s"
@@ -169,11 +208,21 @@ def text(app: dict, state: dict, oldest: int = 365) -> str:
               for name, one in state["certificates"].items()]
     if state["stale"]:
         lines.append(f"  {'env':<9} Django is told other names, or another thing of HTTPS, than the edge serves: quayside.django.certificates, or deploy")
+    anew = {image["name"]: "deploy with -e rebuild=true" if image["from"] == "build" else "build it anew with --pull" for image in app["images"]}
+    lines += [f"  {'image':<9} {name}  its base is {days} days old" + (f": {anew[name]}" if days > OLD_BASE else "")
+              for name, days in state["bases"].items() if name in anew]
     lines += secret_ages.lines(state["secrets"], oldest)
     lock = state["lock"]
     lines.append(f"  lock      {lock['who']} since {utc(lock['since'])}, in phase {lock['phase']}" if lock else "  lock      free")
     lines.append(f"  memory    {state['memory'] // 2**20} MiB, disk {state['disk_free'] // 2**20} MiB free")
     return "\n".join(lines)
+
+
+def memory(one: dict | None) -> str:
+    """Return what a unit takes of its memory, for people; nothing where that is not known."""
+    if not one or not one["used"]:
+        return ""
+    return f"  {one['used'] // 2**20}{' of ' + str(one['limit'] // 2**20) if one['limit'] else ''} MiB"
 
 
 def first_line(reason: str) -> str:
@@ -183,14 +232,18 @@ def first_line(reason: str) -> str:
 
 def main() -> None:
     module = AnsibleModule(argument_spec={"app": {"type": "dict", "required": True}, "entries": {"type": "int", "default": 5},
-                                          "secret_days": {"type": "int", "default": 365, "no_log": False}},
+                                          "secret_days": {"type": "int", "default": 365, "no_log": False},
+                                          "known": {"type": "list", "elements": "str"}},
                            supports_check_mode=True)
     app = module.params["app"]
     try:
         state = read(app, module.params["entries"])
     except (host.PhaseError, EngineError) as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=False, text=text(app, state, module.params["secret_days"]), **state)
+    known = module.params["known"]
+    state["orphans"] = orphans.look(set(known)) if known is not None else []
+    told = "\n".join([text(app, state, module.params["secret_days"]), *map(orphans.line, state["orphans"])])
+    module.exit_json(changed=False, text=told, **state)
 
 
 if __name__ == "__main__":

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
+import re
 import shutil
 import subprocess
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import yaml
-from ansible_collections.quayside.django.plugins.module_utils import compose_project, container_units, runtime_compose, units
+from ansible_collections.quayside.django.plugins.module_utils import compose_project, container_units, images, runtime_compose, units
+from ansible_collections.quayside.django.plugins.module_utils.docker_engine import EngineError
 from ansible_collections.quayside.django.plugins.module_utils.releases import Shelf
 from samples import CELERY, RELEASE, loaded
 
 FACTS = {"user": "998:997", "images": {"app": "quayside/pos-app:0123", "front": "quayside/pos-front:0123"}, "ports": {"web": 20001},
-         "env": {"TIME_ZONE": "UTC"}, "secrets": {"SECRET_KEY": "a$b"}, "workers": {"web": 3, "worker": 2}, "memory": {"web": 384}, "search": {}}
+         "addresses": {}, "services": {}, "env": {"TIME_ZONE": "UTC"},
+         "secrets": {"SECRET_KEY": "a$b"}, "workers": {"web": 3, "worker": 2}, "memory": {"web": 384}, "search": {}}
 
 
-def project(**fields):
+def project(facts=None, **fields):
     """Return the project of an app in containers, read back from its YAML as compose reads it."""
     app = loaded(runtime="compose", **{"processes": CELERY, **fields})
-    return yaml.safe_load(compose_project.render(compose_project.project(app, RELEASE, FACTS)))
+    return yaml.safe_load(compose_project.render(compose_project.project(app, RELEASE, {**FACTS, **(facts or {})})))
 
 
 def mounts(service):
@@ -145,6 +145,31 @@ def test_a_later_server_finds_an_earlier_one_of_its_own_release_by_its_name():
     assert services["frontend"]["image"] == "quayside/pos-front:0123"
 
 
+def test_nobody_asks_the_engine_for_a_name_where_networks_take_addresses_of_ours():
+    """The engine's name server is gone while the engine is."""
+    facts = {"addresses": {"web": "172.18.0.9", "frontend": "172.18.0.10"}, "services": {"db": "172.19.0.2", "redis": ""}}
+    services = project(facts, images=[{"name": "app"}, {"name": "front"}], processes=[
+        {"name": "web", "command": "gunicorn x"}, {"name": "frontend", "image": "front", "port": 3000},
+        {"name": "worker", "command": "celery -A pos worker"}])["services"]
+    assert services["web"]["networks"]["edge"] == {"aliases": [f"web-{RELEASE}"], "ipv4_address": "172.18.0.9"}
+    assert "ipv4_address" not in services["web"]["networks"]["default"]
+    assert "ipv4_address" not in services["worker"]["networks"]["default"]
+    assert services["frontend"]["extra_hosts"] == ["web:172.18.0.9"]
+    assert services["web"]["extra_hosts"] == services["worker"]["extra_hosts"] == ["db:172.19.0.2"]
+    assert not any("links" in service for service in services.values())
+
+
+@pytest.mark.parametrize("init", [True, False])
+def test_dockers_init_is_process_1_unless_the_image_brings_one(init):
+    """Without one a process that handles no SIGTERM works on beside the next release until it is killed."""
+    fields = {} if init else {"container": {"init": False}}
+    assert {service["init"] for service in project(**fields)["services"].values()} == {init}
+
+
+def test_no_container_comes_back_before_it_is_live():
+    assert {service["restart"] for service in project()["services"].values()} == {"no"}
+
+
 def test_a_process_of_another_image_gets_only_the_secrets_that_it_names():
     images = [{"name": "app"}, {"name": "front"}]
     services = project(images=images, processes=[{"name": "web", "command": "gunicorn x"}, {"name": "frontend", "image": "front", "port": 3000},
@@ -196,14 +221,22 @@ def test_the_health_script_is_one_for_every_shell(tool, tmp_path):
     assert subprocess.run([tool, "-n", str(path)], check=False).returncode == 0
 
 
-def test_the_apps_unit_starts_what_live_names_and_a_timer_watches():
+def test_the_apps_unit_lets_run_what_live_names_and_a_timer_watches():
     files = container_units.files(loaded(runtime="compose"))
     assert set(files) == {"pos.service", "quayside-keep@pos.service", "quayside-keep@pos.timer", "quayside-images@pos.service", "quayside-images@pos.timer",
                           "systemd-journald@pos.socket.d/quayside.conf"}
-    assert "docker start $$(cat /opt/pos/live/units)" in files["pos.service"]
     assert "PartOf=pos.service" in files["quayside-keep@pos.timer"]
-    assert f"ExecCondition=/bin/sh -c '{container_units.idle('/opt/pos/lock')}'" in files["quayside-keep@pos.service"]
-    assert "ProcSubset" not in files["quayside-keep@pos.service"]  # it would hide the list of locks
+    for unit, verbs in (("pos.service", ["start", "stop", "reload"]), ("quayside-keep@pos.service", ["keep"])):
+        assert re.findall(r"^Exec\w+=/usr/bin/python3 /opt/pos/lib/supervisor.py (\w+) /opt/pos/lib/supervisor.json$", files[unit], re.M) == verbs
+        assert "RuntimeDirectoryPreserve=yes" in files[unit]  # what an operator has stopped is not forgotten when a look ends
+        assert "ProcSubset" not in files[unit]  # it would hide the list of locks
+
+
+@pytest.mark.parametrize("unit", ["pos.service", "quayside-keep@pos.service", "quayside-keep@pos.timer", "quayside-images@pos.service"])
+def test_no_unit_ends_because_its_engine_does(unit):
+    """Requires=, BindsTo= and PartOf= hand a stop of docker.service on."""
+    lines = container_units.files(loaded(runtime="compose"))[unit].splitlines()
+    assert [line for line in lines if "docker" in line and line.split("=")[0] not in ("Wants", "After")] == []
 
 
 def test_helper_units_of_before_give_way_to_those_whose_name_no_app_can_have(tmp_path, monkeypatch):
@@ -227,22 +260,6 @@ def test_helper_units_of_before_give_way_to_those_whose_name_no_app_can_have(tmp
     assert [words for words in asked if words[0] in ("stop", "start") and "journald" not in words[1]] == [
         ("stop", "--", "pos-keep.timer", "pos-images.timer"), ("start", "--", "quayside-keep@pos.timer", "quayside-images@pos.timer")]
     assert runtime.outdated() == {}
-
-
-@pytest.mark.parametrize(("lease", "age", "held", "idle"), [
-    (None, 0, False, True), ("", 0, False, True), ("{}", 0, False, False), ("{}", 59, False, False), ("{}", 61, False, True), ("{}", 3600, False, True),
-    ("{}", 3600, True, False), ("{}", 0, True, False), ('{"renewed": 99999999999}', 3600, False, True),
-])
-def test_the_keeper_waits_for_a_run_that_lives_and_for_no_other(tmp_path, lease, age, held, idle):
-    path = tmp_path / "lock"
-    if lease is not None:
-        path.write_text(lease)
-        os.utime(path, (time.time() - age,) * 2)
-    line = container_units.idle(str(path)).replace("$$", "$").replace("%%", "%")
-    with open(path, "a") if held else contextlib.nullcontext() as file:
-        if held:
-            fcntl.flock(file, fcntl.LOCK_EX)
-        assert (subprocess.run(["/bin/sh", "-c", line], check=False, stderr=subprocess.DEVNULL).returncode == 0) is idle
 
 
 @pytest.mark.parametrize(("manage", "env", "config", "path"), [
@@ -288,3 +305,104 @@ def test_a_volume_of_an_image_that_would_hide_a_folder_is_refused(declared, wron
     assert (bool(refused), bool(notes)) == (bool(wrong), bool(told))
     assert wrong in "".join(refused)
     assert told in "".join(notes)
+
+
+class Disk:
+    """Stands in for the engine: the live image has 900 MiB, and the one to come is not here unless ``there``."""
+
+    def __init__(self, there, driver):
+        self.there, self.driver = there, driver
+
+    def get(self, path, **_query):
+        if path == "/info":
+            return {"DockerRootDir": "/var/lib/docker", "DriverStatus": [["driver-type", "io.containerd.snapshotter.v1"]] if self.driver else []}
+        if path == "/images/pos:live/json" or self.there:
+            return {"Size": 900 * 2**20}
+        raise EngineError(404, "No such image")
+
+
+@pytest.mark.parametrize(("source", "there", "live", "need"), [
+    ("registry", True, True, 300), ("registry", False, True, 1200), ("registry", False, False, 812), ("build", False, True, 2100),
+    ("build", False, False, 1324)])
+@pytest.mark.parametrize("driver", [False, True])
+def test_images_that_have_to_come_need_room_where_the_engine_keeps_them(tmp_path, monkeypatch, source, there, live, need, driver):
+    image = {"name": "app", "repository": "ghcr.io/acme/pos", "from": source}
+    runtime = runtime_compose.Compose(loaded(runtime="compose", images=[image]), Shelf(str(tmp_path)))
+    runtime.engine = Disk(there, driver)
+    monkeypatch.setattr(images, "Engine", lambda timeout: runtime.engine)
+    monkeypatch.setattr(Shelf, "live", lambda self: "before" if live else "")
+    monkeypatch.setattr(Shelf, "record", lambda self, release: {"images": {"app": {"ref": "pos:live"}}} if release else {})
+    found = runtime.disks({"images": {"app": {"ref": "pos:new"}}})
+    assert found == {"/opt/pos/releases": 300, "/var/lib/docker": need, **({"/var/lib/containerd": need} if driver else {})}
+
+
+@pytest.mark.parametrize(("addresses", "words"), [
+    (["0.0.0.0:8000", "127.0.0.11:39411"], ""), (["*:8000"], ""), (["[::]:8000"], ""), (["10.0.0.2:8000"], ""), (["127.0.0.11:39411"], ""), ([], ""),
+    (["127.0.0.1:8000"], "let it listen on 0.0.0.0"), (["[::1]:8000", "127.0.0.11:39411"], "let it listen on 0.0.0.0"),
+    (["0.0.0.0:5000", "127.0.0.11:39411"], "it listens on 0.0.0.0:5000, and processes[web].port is 8000"),
+])
+def test_where_a_server_listens_inside_its_container_is_told(addresses, words):
+    app = loaded(runtime="compose", processes=CELERY)
+    found = compose_project.misplaced(app["processes"][0], addresses)
+    assert words in found
+    assert bool(found) is bool(words)
+
+
+class Containers:
+    """Stands in for the engine: one container of web in a state."""
+
+    def __init__(self, state, restarts):
+        self.state, self.restarts = state, restarts
+
+    def get(self, path, **_query):
+        if not self.state:
+            raise EngineError(404, "No such container")
+        return {"State": self.state, "RestartCount": self.restarts, "Config": {"Labels": {"quayside.process": "web"}}}
+
+
+@pytest.mark.parametrize(("state", "restarts", "words"), [
+    ({"Status": "exited", "ExitCode": 1}, 0, "died at its start (status 1)"),
+    ({"Status": "restarting", "ExitCode": 7}, 2, "died at its start (status 7)"),
+    ({"Status": "running", "ExitCode": 0}, 1, "died at its start (status 7)"),
+    ({"Status": "exited", "ExitCode": 137, "OOMKilled": True}, 0, "killed by the kernel for memory"),
+    ({"Status": "created", "ExitCode": 127, "Error": "exec: \"x\": not found"}, 0, 'exec: "x": not found'),
+    ({}, 0, "there is no container"),
+])
+def test_what_died_is_told_with_its_status_and_a_command_that_works_when_it_is_gone(monkeypatch, state, restarts, words):
+    """The container goes when the deploy is undone: its log is in the journal then."""
+    monkeypatch.setattr(runtime_compose.host, "run",
+                        lambda argv, **_more: SimpleNamespace(stdout="die 7\n" if argv[1] == "events" else "", stderr="", returncode=0))
+    runtime = runtime_compose.Compose(loaded(runtime="compose"), Shelf("/opt/pos"))
+    runtime.engine = Containers(state, restarts)
+    with pytest.raises(runtime_compose.host.PhaseError) as caught:
+        runtime.dead([f"pos-{RELEASE}-web-1"], 0)
+    assert words in caught.value.reason
+    look = {caught.value.look, runtime.log(RELEASE, runtime.app["processes"][0], 0)[1]}
+    assert look <= {"journalctl --namespace=pos -t pos-web -n 100 --no-pager", "journalctl --namespace=pos -t 'pos-*' -n 100 --no-pager"}
+
+
+@pytest.mark.parametrize(("without", "words"), [
+    ("", ""), ("front", "images[front] has no /bin/sh, which runs commands and the health check of processes[front]")])
+def test_an_image_without_a_shell_is_refused_before_its_servers_start(without, words):
+    app = loaded(runtime="compose", images=TWO_IMAGES, processes=[*CELERY, {"name": "front", "image": "front", "port": 3000, "routes": ["/next/"]},
+                                                                  {"name": "more", "image": "front", "port": 3001, "routes": ["/more/"]}])
+    runtime, said = runtime_compose.Compose(app, Shelf("/opt/pos")), []
+
+    class Asked:
+        def call(self, method, path, query):
+            said.append((method, path, query))
+            if without and f"-{without}-" in path.replace("more", "front"):
+                raise EngineError(404, "Could not find the file /bin/sh in container")
+
+        def post(self, path):
+            said.append(("POST", path, None))
+
+    runtime.engine = Asked()
+    runtime.created = lambda release: None
+    with pytest.raises(runtime_compose.host.PhaseError) if words else contextlib.nullcontext() as caught:
+        runtime.start(RELEASE, "servers")
+    assert words in (caught.value.reason.replace("more", "front") if caught else "")
+    asked = [path for method, path, query in said if method == "HEAD" and query == {"path": "/bin/sh"}]
+    assert len(asked) == 2  # once for each image
+    assert [method for method, *_others in said][:2] == ["HEAD", "HEAD"]
+    assert bool([method for method, *_others in said if method == "POST"]) is not bool(words)

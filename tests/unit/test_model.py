@@ -30,7 +30,7 @@ def test_a_small_app_gets_everything_else():
     assert (app["runtime"], app["edge"], app["manage"], app["keep"]) == ("systemd", "nginx", "manage.py", 5)
     assert (app["scheme"], app["url"], app["health"]["host"]) == ("http", "http://pos.example.com/", "pos.example.com")
     assert (app["database"]["name"], app["database"]["user"], app["database"]["engine"]) == ("pos", "pos", "postgresql")
-    assert app["source"] == {"repo": "https://git.example.com/pos.git", "folder": "", "version": "main", "subdir": "", "without": []}
+    assert app["source"] == {"repo": "https://git.example.com/pos.git", "folder": "", "version": "main", "subdir": "", "without": [], "build_ssh": False}
     assert app["cache"]["databases"] == {"cache": 0, "session": 1, "broker": 2, "result": 3}
 
 
