@@ -139,7 +139,7 @@ What holds on every server, whatever runs the processes and whatever takes the r
 ```sh
 scripts/test contract                          # all of it, on four servers
 QUAYSIDE_SERVER=ct-traefik scripts/test contract
-scripts/test contract-quick                    # some rows on one combination, another one each day; part of make test
+scripts/test contract-quick                    # some rows on one combination, another one each day
 ```
 
 This page is written by `scripts/contract-doc` from `molecule/contract/promises.py`; change it there.

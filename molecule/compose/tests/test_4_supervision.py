@@ -6,7 +6,6 @@ import time
 import pytest
 from lab import Load
 
-pytestmark = pytest.mark.slow  # contract-quick has the same promises, on another combination each day
 UNITS = "/opt/bookshop/live/units"
 NETWORKS = "docker network inspect -f '{{range .IPAM.Config}}{{.Subnet}} {{.IPRange}}{{end}}' bookshop edge-bookshop"
 

@@ -16,7 +16,6 @@ sys.path.insert(0, str(HERE.parents[1] / "shared"))
 from lab import servers  # noqa: E402 - the path has to be there first
 
 SERVERS = [server for server in servers(HERE.parent) if os.environ.get("QUAYSIDE_SERVER", server.name) == server.name]
-USUAL = "QUAYSIDE_USUAL" in os.environ
 
 
 @pytest.fixture(scope="session", params=SERVERS, ids=repr)
@@ -33,11 +32,11 @@ def inside(server):
 
 @pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items):
-    """Keep the tests of a server together; leave out on all but the last what no operating system does in another way, and in make test what is slow."""
+    """Keep the tests of a server together, and leave out on all but the last what no operating system does in another way."""
     kept = []
     for item in items:
         server = item.callspec.params["server"]
-        if item.get_closest_marker("once") and server is not SERVERS[-1] or item.get_closest_marker("slow") and USUAL:
+        if item.get_closest_marker("once") and server is not SERVERS[-1]:
             continue
         item.add_marker(pytest.mark.xdist_group(server.name))
         kept.append(item)
