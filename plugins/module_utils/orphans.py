@@ -58,8 +58,8 @@ def line(orphan: dict) -> str:
 
 def findings(orphans: list[dict]) -> list[dict]:
     """Return the orphans as findings of the doctor."""
-    return [doctor.finding("app.orphan", "warning", f"app {one['name']}", f"it is on this host and in no app of its inventory, so no edge serves it. It still has "
-                           f"{text(one)}", FIX) for one in orphans]
+    return [doctor.finding("app.orphan", "warning", f"app {one['name']}", "it is on this host and in no app of its inventory, so no edge serves it. It still "
+                           f"has {text(one)}", FIX) for one in orphans]
 
 
 # On a host
