@@ -44,7 +44,7 @@ ANONYMOUS = re.compile(r"^[0-9a-f]{64}\Z")  # the name that the engine gives to 
 # Arguments: the name of a container, seconds, and a docker compose run that makes it. When its time is over the client alone would end, and the
 # container would go on with what it does.
 ONE_OFF = ('name=$1; seconds=$2; shift 2; timeout --kill-after=10 "$seconds" "$@"; status=$?; '
-           f'[ $status -lt 124 ] || {{ docker stop --time {host.ONE_OFF_STOP} "$name"; docker rm --force --volumes "$name"; }} >/dev/null 2>&1; exit $status')
+           f'[ $status -lt 124 ] || {{ docker stop -t {host.ONE_OFF_STOP} "$name"; docker rm --force --volumes "$name"; }} >/dev/null 2>&1; exit $status')
 STATES = {"running": "active", "restarting": "activating", "created": "inactive", "exited": "inactive", "dead": "failed", "paused": "paused",
           "removing": "deactivating"}
 
@@ -71,7 +71,7 @@ class Compose(Runtime):
 
     @property
     def images(self) -> Images:
-        return Images(self.app, self.secrets, self.registry_password, self.rebuilt, self.fresh, self.source_key)
+        return Images(self.app, self.secrets, self.registry_password, self.rebuilt, self.fresh, self.source_key, self.progress)
 
     # What is on disk
 
@@ -312,7 +312,7 @@ class Compose(Runtime):
     def end_one_off(self, release: str, name: str) -> None:
         """Stop and remove the container of a one-off, if it is there; its caller sees it end."""
         container = compose_project.one_off_name(self.app, release, name)
-        host.run(["docker", "stop", "--time", str(host.ONE_OFF_STOP), container], check=False)
+        host.run(["docker", "stop", "-t", str(host.ONE_OFF_STOP), container], check=False)
         host.run(["docker", "rm", "--force", "--volumes", container], check=False)
 
     def unbegun(self, release: str, status: int, output: str) -> host.PhaseError:

@@ -20,7 +20,7 @@ class Process:
     def __init__(self, fails, late=""):
         self.fails, self.late, self.asked, self.limits = fails, late, [], {}
 
-    def ask(self, argv, seconds):
+    def ask(self, argv, seconds, _migrating=None):
         self.asked.append(argv[0])
         self.limits[argv[0]] = seconds
         if argv[0] == self.late:
@@ -207,7 +207,7 @@ def test_a_one_off_that_ends_needs_no_end(tmp_path, status):
 
 
 def test_the_container_of_a_one_off_ends_with_its_time(tmp_path):
-    assert client(tmp_path, 1, "sleep 20") == (124, ["stop --time 10 pos-run", "rm --force --volumes pos-run"])
+    assert client(tmp_path, 1, "sleep 20") == (124, ["stop -t 10 pos-run", "rm --force --volumes pos-run"])
 
 
 def test_a_run_that_died_leaves_no_commands_behind(tmp_path):

@@ -30,7 +30,7 @@ class Django:
     def __init__(self, world):
         self.world = world
 
-    def ask(self, argv, _seconds):
+    def ask(self, argv, _seconds, _migrating=None):
         self.world.calls.append(argv[0])
         failed = argv[0] in self.world.fails
         return ({"status": 0, "plan": self.world.plan} if argv == ["plan"] else {"status": int(failed)}), ""
