@@ -364,7 +364,8 @@ class Deploy:
         """Return the process that runs the commands of the release; it is started at the first, and lives until ``end_commands``."""
         if self.process is None:
             # Each command has its own limit as well.
-            limit = 60 + 2 * LOOK_SECONDS + self.app["health"]["timeout"] + sum(command["timeout"] for command in self.app["commands"])
+            boot = self.app["health"]["timeout"] * len(self.app["processes"])
+            limit = 60 + 2 * LOOK_SECONDS + boot + sum(command["timeout"] for command in self.app["commands"])
             self.process = self.runtime.manage(self.release, COMMANDS, limit)
         return self.process
 

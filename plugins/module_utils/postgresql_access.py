@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 RULE = re.compile(r'^local "([^"]+)" \+"([^"]+)" scram-sha-256$')
-SECTION = "=="
+SECTION = "====="
 
 
 def kept(found: str, databases: list[dict]) -> list[dict]:
@@ -16,7 +16,7 @@ def kept(found: str, databases: list[dict]) -> list[dict]:
     :param found: what the role has looked up: its clusters, the rules of pg_hba.conf and the databases, with a line SECTION between them
     :param databases: the list, each with a name
     """
-    sections = re.split(rf"^{SECTION}$\n?", found, flags=re.MULTILINE)
+    sections = found.split(SECTION)
     if len(sections) != 3:
         return []
     listed, there = {database["name"] for database in databases}, set(sections[2].split())
