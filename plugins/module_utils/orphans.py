@@ -40,9 +40,9 @@ def record_path(name: str) -> str:
 
 def text(orphan: dict) -> str:
     """Return what is there of an orphan, for people."""
-    parts = [f"units {', '.join(orphan['units'])} run"] * bool(orphan["units"])
-    parts += [f"containers {', '.join(orphan['containers'])} run"] * bool(orphan["containers"])
-    parts += [f"{orphan['umbrella']} starts it at boot"] * bool(orphan["umbrella"])
+    parts = [f"running units {', '.join(orphan['units'])}"] * bool(orphan["units"])
+    parts += [f"running containers {', '.join(orphan['containers'])}"] * bool(orphan["containers"])
+    parts += [f"{orphan['umbrella']}, which starts it at boot"] * bool(orphan["umbrella"])
     parts += [f"database {name} ({size} MiB, role {role})" for name, role, size in orphan["databases"]]
     parts += [f"Redis {orphan['redis']}"] * bool(orphan["redis"])
     parts += [f"volumes {', '.join(orphan['volumes'])}"] * bool(orphan["volumes"])
@@ -53,13 +53,13 @@ def text(orphan: dict) -> str:
 
 def line(orphan: dict) -> str:
     """Return an orphan in one line."""
-    return f"app {orphan['name']} is on this host and in no app of its inventory, so no edge serves it. There are {text(orphan)}: {FIX}"
+    return f"app {orphan['name']} is on this host and in no app of its inventory, so no edge serves it. It still has {text(orphan)}: {FIX}"
 
 
 def findings(orphans: list[dict]) -> list[dict]:
     """Return the orphans as findings of the doctor."""
-    return [doctor.finding("app.orphan", "warning", f"app {one['name']}", f"it is on this host and in no app of its inventory, so no edge serves it. There are "
-                           f"{text(one)}", FIX) for one in orphans]
+    return [doctor.finding("app.orphan", "warning", f"app {one['name']}", "it is on this host and in no app of its inventory, so no edge serves it. It still "
+                           f"has {text(one)}", FIX) for one in orphans]
 
 
 # On a host

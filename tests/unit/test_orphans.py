@@ -12,10 +12,10 @@ from samples import loaded
 NOTHING = {"name": "old", "units": [], "containers": [], "volumes": [], "umbrella": "", "databases": [], "redis": "", "folders": [], "user": ""}
 TEXTS = [
     ({"units": ["old-beat@1.service", "old-web@1.service"], "umbrella": "old.service"},
-     "units old-beat@1.service, old-web@1.service run; old.service starts it at boot"),
+     "running units old-beat@1.service, old-web@1.service; old.service, which starts it at boot"),
     ({"databases": [("old", "old_role", 35)], "redis": "redis-server@old.service (runs, user redis_old)"},
      "database old (35 MiB, role old_role); Redis redis-server@old.service (runs, user redis_old)"),
-    ({"containers": ["old-1-web"], "volumes": ["old-db"]}, "containers old-1-web run; volumes old-db"),
+    ({"containers": ["old-1-web"], "volumes": ["old-db"]}, "running containers old-1-web; volumes old-db"),
     ({"user": "old", "folders": [("/opt/old", 512), ("/etc/quayside/old", None)]}, "user old; /opt/old (512 MiB); /etc/quayside/old"),
 ]
 
