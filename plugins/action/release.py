@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Send the code of a deploy to the host in one archive.
+"""Send the code of a deploy to the host in one archive, and print where it is while it runs.
 
 Ansible would parse each of its sixty files at each run, to find what they import (docs/architecture.md has the figures).
 """
@@ -13,6 +13,7 @@ import zipfile
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.quayside.django.plugins.module_utils import printed
+from ansible_collections.quayside.django.plugins.plugin_utils import follower
 
 FOLDER = pathlib.Path(printed.__file__).parent
 
@@ -32,4 +33,10 @@ class ActionModule(ActionBase):
     @printed.cleaned
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
-        return {**result, **self._execute_module(module_args={**self._task.args, "code": archive()}, task_vars=task_vars)}
+        following = follower.begin((task_vars or {}).get("inventory_hostname", "host"), self._task.args, self._connection)
+        try:
+            result = {**result, **self._execute_module(module_args={**self._task.args, "code": archive()}, task_vars=task_vars)}
+        finally:
+            if following:
+                following.stop(result)
+        return result

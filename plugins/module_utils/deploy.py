@@ -22,6 +22,7 @@ from ansible_collections.quayside.django.plugins.module_utils import (
     log_hints,
     migrations,
     model,
+    progress,
     release_commands,
     releases,
     secret_ages,
@@ -78,8 +79,11 @@ class Deploy:
 
     ``options``: run, who (names of the run), stamp (YYYYMMDDHHMMSS), version (what to deploy), release (id, once it is known),
     target and target_version (what a rollback brings back), first (this host runs what runs once), hazards (run migrations that the
-    live release cannot live with), rebuild (build its dependencies anew), secrets (name -> text), changed_env (refresh a release whose code is the same).
+    live release cannot live with), rebuild (build its dependencies anew), secrets (name -> text), changed_env (refresh a release whose code is the same),
+    progress (the Progress that tells where the run is).
     """
+
+    progress = progress.Progress()
 
     def __init__(self, app: dict, options: dict):
         self.app, self.options = app, options
@@ -95,6 +99,7 @@ class Deploy:
         self.runtime.registry_password = options.get("registry_password") or ""
         self.runtime.source_key = options.get("source_key") or ""
         self.runtime.neighbours = options.get("apps") or []
+        self.progress = self.runtime.progress = options.get("progress") or progress.Progress()
         self.notes: list[str] = []
         self.seconds: dict = {}
         self.noop = False
@@ -105,6 +110,7 @@ class Deploy:
         try:
             for phase in phases:
                 began = time.monotonic()
+                self.progress.phase(phase)
                 try:
                     if phase not in ("lock", "abandon"):
                         self.own(phase)
@@ -113,6 +119,7 @@ class Deploy:
                     raise failure(phase, error, self.app) from error
                 finally:
                     self.seconds[phase] = round(time.monotonic() - began, 3)
+                self.progress.done(phase, self.seconds[phase])
                 if self.noop:
                     break
         finally:
@@ -357,7 +364,8 @@ class Deploy:
         """Return the process that runs the commands of the release; it is started at the first, and lives until ``end_commands``."""
         if self.process is None:
             # Each command has its own limit as well.
-            limit = 60 + 2 * LOOK_SECONDS + self.app["health"]["timeout"] + sum(command["timeout"] for command in self.app["commands"])
+            boot = self.app["health"]["timeout"] * len(self.app["processes"])
+            limit = 60 + 2 * LOOK_SECONDS + boot + sum(command["timeout"] for command in self.app["commands"])
             self.process = self.runtime.manage(self.release, COMMANDS, limit)
         return self.process
 
@@ -383,6 +391,7 @@ class Deploy:
 
     def read_plan(self) -> None:
         """Read the migration plan and refuse hazards."""
+        self.progress.step("the plan")
         answer, output = self.django().ask(["plan"], LOOK_SECONDS)
         if answer.get("late"):
             raise PhaseError(f"the migration plan was not read within {LOOK_SECONDS} s: does the database answer?", output)
@@ -398,7 +407,8 @@ class Deploy:
     def command(self, command: dict, phase: str = "") -> None:
         """Run one manage.py command; raise PhaseError with its output when it fails and may not. ``phase``: which one fails then, if not the present one."""
         name = command["name"]
-        answer, output = self.django().ask(shlex.split(command["manage"]), command["timeout"])
+        self.progress.step(name)
+        answer, output = self.django().ask(shlex.split(command["manage"]), command["timeout"], lambda migration: self.progress.step(f"{name}: {migration}"))
         if answer["status"] == 0:
             return
         if answer.get("late"):
@@ -646,6 +656,7 @@ class Deploy:
         held = self.lock.read()
         if held:
             lines.append(f"lock: {held.get('who')} holds it; a deploy now would be refused while that run lives")
+        self.progress.phase("resolve")
         self.resolve()
         if self.noop:
             return [*lines, f"nothing to do: {self.record['version']} ({self.record['sha'][:7]}) is live as {self.release}"]
@@ -683,10 +694,13 @@ class Deploy:
             if path.startswith((self.root, self.app["etc"])):
                 host.folder(path, *wanted)
         self.runtime.source = real.runtime.source
+        self.progress.phase("fetch")
         self.fetch()
+        self.progress.phase("build")
         values, lines = self.runtime.rehearse_build(self.release, self.record, real.runtime)
         self.store(**values)
         if values and self.options["first"]:
+            self.progress.phase("check")
             self.check(only_check=True)
             lines.append("migrate: " + (", ".join(self.record.get("migrations", [])) or "no migration"))
         return lines + [f"warning: {note}" for note in self.notes if note.startswith("warning")]

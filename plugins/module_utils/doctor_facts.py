@@ -34,6 +34,7 @@ from ansible_collections.quayside.django.plugins.module_utils import (
     host,
     http_health,
     model,
+    orphans,
     processes,
     releases,
     runtime,
@@ -83,9 +84,10 @@ def look(options: dict) -> dict:
     """Return ``findings`` and ``now`` (this host's clock) of what there is on this host.
 
     ``options``: apps (of the model, without secrets, each with ``provides`` and ``secret_names``), app (the name of the only one to look at), groups,
-    addresses, resolver, certificate_days.
+    addresses, resolver, certificate_days, orphans (tell apps that are none of these).
     """
     now, groups = time.time(), set(options["groups"])
+    known = {app["name"] for app in options["apps"]}
     everyone = options["apps"] if "apps" in groups else []  # they share the host's memory and its database
     apps = [app for app in options["apps"] if options["app"] in ("", app["name"])]
     options = dict(options, apps=apps)
@@ -99,6 +101,8 @@ def look(options: dict) -> dict:
     jobs += [(f"certificates of {app['name']}", lambda app=app: served_certificates(app, options["certificate_days"], now)) for app in served]
     if any(app["edge"] == "traefik" for app in served):
         jobs.append(("traefik", left_out))
+    if options["orphans"]:
+        jobs.append(("orphans", lambda: orphans.findings(orphans.look(known))))
     if "apps" in groups and any(app["runtime"] == "compose" for app in everyone):
         jobs.append(("volumes", unused_volumes))
     if "apps" in groups:

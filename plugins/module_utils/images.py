@@ -13,8 +13,19 @@ import os
 import re
 import subprocess
 import tempfile
+from collections.abc import Callable
 
-from ansible_collections.quayside.django.plugins.module_utils import builder, contained, deploy_key, host, image_archive, log_hints, releases, ssh_agent
+from ansible_collections.quayside.django.plugins.module_utils import (
+    builder,
+    contained,
+    deploy_key,
+    host,
+    image_archive,
+    log_hints,
+    progress,
+    releases,
+    ssh_agent,
+)
 from ansible_collections.quayside.django.plugins.module_utils.docker_engine import Engine, EngineError
 
 DIGEST = re.compile(r"^sha256:[0-9a-f]{64}\Z")
@@ -24,15 +35,19 @@ LIMITED = re.compile(r"toomanyrequests|too many requests|rate limit", re.I)
 PEP440 = re.compile(r"^v?([0-9]+(?:\.[0-9]+)*(?:(?:a|b|rc)[0-9]+)?(?:\.post[0-9]+)?(?:\.dev[0-9]+)?)\Z")
 YEAR_2000 = 946684800
 BUILD_SECONDS = 3600
+VERBS = {"registry": "is pulled", "archive": "is loaded", "build": "is built"}
+STEP = re.compile(r"^#\d+ \[([^\]]*\d+/\d+)\] (.*)")  # of BuildKit
 
 
 class Images:
     """The images of one app. ``secrets`` are its secret variables, of which a build may name some; ``rebuilt`` says when its dependencies were last taken
-    anew because somebody asked for it, empty for never, and ``fresh`` whether that is now; ``source_key`` is the deploy key, which a build may be lent."""
+    anew because somebody asked for it, empty for never, and ``fresh`` whether that is now; ``source_key`` is the deploy key, which a build may be lent;
+    ``told`` tells where a run is."""
 
-    def __init__(self, app: dict, secrets: dict, registry_password: str = "", rebuilt: str = "", fresh: bool = False, source_key: str = ""):
+    def __init__(self, app: dict, secrets: dict, registry_password: str = "", rebuilt: str = "", fresh: bool = False, source_key: str = "", told=None):
         self.app, self.secrets, self.password = app, secrets, registry_password
         self.rebuilt, self.fresh, self.source_key = rebuilt, fresh, source_key
+        self.progress = told or progress.Progress()
         self.engine = Engine(timeout=1800)
         self.builder = ""  # the socket of the app's builder, while it runs
 
@@ -124,7 +139,12 @@ class Images:
         missing = [image for image in self.app["images"] if not self.here(found[image["name"]])]
         building = any(image["from"] == "build" for image in missing)
         with builder.running(self.app, self.engine, BUILD_SECONDS * len(missing) + 600) if building else contextlib.nullcontext("") as self.builder:
-            return [makers[image["from"]](image, found[image["name"]]) for image in missing]
+            return [self.provided(image, found[image["name"]], makers[image["from"]]) for image in missing]
+
+    def provided(self, image: dict, one: dict, make: Callable) -> str:
+        """Bring one image here by ``make``; return its note."""
+        self.progress.step(f"image {image['name']} {VERBS[image['from']]}")
+        return make(image, one)
 
     def inspect(self, reference: str) -> dict:
         """Return what the engine knows of an image, empty when it is not here."""
@@ -208,8 +228,7 @@ class Images:
             env = {**host.LOCALE, **arguments, **{variable: value for variable, (_name, value) in secrets.items()},
                    "DOCKER_CONFIG": config, "DOCKER_HOST": f"unix://{self.builder}", "DOCKER_BUILDKIT": "1", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
             try:
-                done = subprocess.run([*argv, context], check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-                                      timeout=BUILD_SECONDS, env=env, stdin=subprocess.DEVNULL)
+                done = host.watched([*argv, context], lambda line: self.step_of(image, line), BUILD_SECONDS, env)
             except subprocess.TimeoutExpired as error:
                 raise host.PhaseError(f"the build of images[{image['name']}] did not end within {BUILD_SECONDS // 60} minutes") from error
         if done.returncode:
@@ -222,6 +241,12 @@ class Images:
             raise host.PhaseError(f"the image {image['name']} was built, and is not the one that was asked for", look=f"docker image inspect {one['ref']}")
         Engine(self.builder).delete(f"/images/{one['ref']}", force=True)  # its layers stay in the builder's cache
         return f"built {one['ref']}"
+
+    def step_of(self, image: dict, line: str) -> None:
+        """Tell the step of a Dockerfile that a line of BuildKit begins."""
+        step = STEP.match(line)
+        if step:
+            self.progress.step(f"image {image['name']} {step[1].strip()}: {step[2]}")
 
     @contextlib.contextmanager
     def lent_key(self):

@@ -356,7 +356,8 @@ SPEC = {
     }, "Private networks, link-local addresses and the provider's metadata service (169.254.169.254) are closed to its processes and containers. "
        "Its own database and cache, the host's resolver and the internet are open (docs/docker.md)."),
     "keep": {"type": "int", "default": 5, "description": "Releases to keep for a rollback, the live one included; at least 2."},
-    "disk": {"type": "int", "default": 300, "description": "MiB that must be free under the root before a release is made."},
+    "disk": {"type": "int", "default": 300, "description": [
+        "MiB that must be free under the root before a release is made; for images that have to come, room where Docker keeps them besides."]},
     "sandbox": sub({
         "enabled": {"type": "bool", "default": True, "description": "Run units with systemd's sandbox."},
         "writable": {"type": "list", "elements": "str", "default": [], "description": [

@@ -14,6 +14,7 @@ import dataclasses
 import grp
 import json
 import os
+import re
 import selectors
 import subprocess
 import time
@@ -30,6 +31,7 @@ from ansible_collections.quayside.django.plugins.module_utils import (
     model,
     ports,
     processes,
+    progress,
     releases,
     sizing,
     supervisor,
@@ -44,8 +46,14 @@ MOST_AT_ONCE = 64  # requests of one look
 OLD_EDGE = 'tries=0; while pgrep -f "[n]ginx: worker process is shutting down" >/dev/null && [ $tries -lt 60 ]; do sleep 0.5; tries=$((tries + 1)); done'
 
 
+# migrate prints this, and what came of it when that is known.
+APPLYING = re.compile(rb"^  (?:Applying|Unapplying) (\S+?)\.\.\.")
+
+
 class Runtime:
     """The instances of an app on this host. ``app`` is one of the model, without secrets; ``secrets`` are its secret variables."""
+
+    progress = progress.Progress()
 
     def __init__(self, app: dict, shelf, secrets: dict | None = None):
         self.app, self.shelf, self.secrets = app, shelf, secrets or {}
@@ -57,7 +65,7 @@ class Runtime:
     def with_processes(self, wanted: list[dict]) -> Runtime:
         """Return the same runtime for a release whose processes are others."""
         other = type(self)(dict(self.app, processes=wanted), self.shelf, self.secrets)
-        other.control, other.neighbours = self.control, self.neighbours
+        other.control, other.neighbours, other.progress = self.control, self.neighbours, self.progress
         return other
 
     def plan(self) -> dict:
@@ -138,6 +146,7 @@ class Runtime:
         """Wait until a release's servers answer as the model wants while all its processes live; raise PhaseError."""
         wanted, sizes = self.members(release, "servers"), self.sizes()
         for process in self.probed():
+            self.progress.step(process["name"])
             # The first answer is that of one worker; then as many at once as there are workers, whose first pages may be slow.
             for number in dict.fromkeys((1, min(sizes[process["name"]]["workers"], MOST_AT_ONCE))):
                 result = self.asked(release, [self.check_of(release, process, version)] * number, started)
@@ -156,6 +165,7 @@ class Runtime:
         """
         silent = []
         for process in self.probed():
+            self.progress.step(process["name"])
             check = dataclasses.replace(self.check_of(release, process, ""), status=tuple(range(100, 600)), text="", json=None, headers={})
             if not self.asked(release, [check], started).ok:
                 silent.append(process["name"])
@@ -319,12 +329,15 @@ class ManageProcess:
     def __init__(self, argv: list[str], end: Callable[[], None], unbegun: Callable[[int, str], host.PhaseError]):
         self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=host.LOCALE)
         self.end, self.unbegun, self.received, self.begun = end, unbegun, b"", False
+        self.migration, self.migrating = "", None
 
-    def ask(self, argv: list[str], seconds: float) -> tuple[dict, str]:
+    def ask(self, argv: list[str], seconds: float, migrating: Callable[[str], None] | None = None) -> tuple[dict, str]:
         """Run one command; return its answer and what it printed. Raise PhaseError when the program that runs it does not begin within BEGIN_SECONDS.
 
         A process that ended answers with its status and ``ended``. One that gives no answer within ``seconds`` is ended, and the answer has ``late``.
+        ``migrating`` is called with the name of each migration that begins.
         """
+        self.migrating = migrating
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.write((json.dumps(argv) + "\n").encode())
             self.process.stdin.flush()
@@ -364,8 +377,17 @@ class ManageProcess:
                 if not chunk:
                     break
                 self.received += chunk
+                self.look_for_migration()
         line, newline, self.received = self.received.partition(b"\n")
+        self.look_for_migration()
         return (line + newline).decode(errors="replace")
+
+    def look_for_migration(self) -> None:
+        """Tell the migration that has begun, when a line that does so is here: its end comes with the end of the migration."""
+        begun = APPLYING.match(self.received)
+        if begun and self.migrating and begun[1].decode(errors="replace") != self.migration:
+            self.migration = begun[1].decode(errors="replace")
+            self.migrating(self.migration)
 
     def close(self) -> None:
         """Let the process end."""

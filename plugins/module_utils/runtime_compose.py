@@ -71,7 +71,7 @@ class Compose(Runtime):
 
     @property
     def images(self) -> Images:
-        return Images(self.app, self.secrets, self.registry_password, self.rebuilt, self.fresh, self.source_key)
+        return Images(self.app, self.secrets, self.registry_password, self.rebuilt, self.fresh, self.source_key, self.progress)
 
     # What is on disk
 

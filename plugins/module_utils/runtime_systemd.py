@@ -278,6 +278,7 @@ class Systemd(Runtime):
         """Take what the edge serves of a release's code."""
         code = self.shelf.path(release, "code")
         if self.app["frontends"]:
+            self.progress.step("frontends")
             frontends = [{"what": f"frontends[{frontend['name']}]", "source": self.in_code(frontend["folder"]),
                           "target": self.shelf.path(release, "frontends", frontend["name"])} for frontend in self.app["frontends"]]
             release_tree.publish(self.app, release, {"do": "copy", "tree": code, "folders": frontends}, [code],
@@ -285,6 +286,7 @@ class Systemd(Runtime):
 
     def build_command(self, release: str, verb: str, command: list[str], shown: str, env: dict, writable: list[str], folder: str, timeout: int) -> None:
         """Run one command of a build with an empty HOME and a cache; raise PhaseError with its log when it fails."""
+        self.progress.step(shown.strip("`"))
         cache, home = sandbox.leaf(f"{self.app['root']}/cache/build", self.app["user"]), self.home()
         # What package managers keep in HOME otherwise: XDG_DATA_HOME has the store of pnpm.
         known = {"HOME": home, "XDG_CACHE_HOME": cache, "XDG_DATA_HOME": f"{cache}/data", "npm_config_cache": f"{cache}/npm", "UV_CACHE_DIR": f"{cache}/uv",

@@ -36,6 +36,7 @@ LIVE, OTHER = "unless-stopped", "no"  # Docker's restart policies: for container
 UP = ("running", "restarting", "paused", "removing")  # states of a container that has not ended
 HELPER = re.compile(r"^quayside-(stop|replace)@(.+)-(\d{14}-[0-9a-f]{7})-\d+\.service\Z")
 STOP = 86400  # seconds that the engine may take for a stop: it has the time of each container, and systemd that of all
+MADE = 3600  # seconds after its begin: a release that is still being made was left by a deploy that died
 LATE = 30  # seconds after its limit: a one-off is still there, so whoever was to end it has died
 
 
@@ -181,12 +182,13 @@ class Supervisor:
             return file.read()
         return ""
 
-    def outcome(self, release: str) -> str:
-        """Return the outcome in the record of a release."""
+    def is_made(self, release: str) -> bool:
+        """Return whether a deploy that may live is making a release. It may wait for another host while its lease here is old."""
         try:
-            return json.loads(self.read(release, "release.json")).get("outcome", "")
+            record = json.loads(self.read(release, "release.json"))
         except ValueError:
-            return ""
+            return False
+        return record.get("outcome") == "building" and time.time() - record.get("began", 0) < MADE
 
     def containers(self) -> dict[str, Container]:
         """Return name -> container of all releases."""
@@ -336,8 +338,7 @@ class Supervisor:
             if name in known and known[name].id in stopped and known[name].id not in before["stopped"]:
                 say(f"{name} was stopped by hand, and stays so until {self.app} is started again or has its next release")
         self.remember(seen=now, stopped=stopped, away=False)
-        # A release that is being made may wait for another host while its lease here is old: the next deploy here decides about it.
-        spared = helpers["stop"] | {one.release for one in known.values() if self.outcome(one.release) == "building"}
+        spared = helpers["stop"] | {one.release for one in known.values() if self.is_made(one.release)}
         plan = decide(units, known, stopped, spared)
         for name in plan.start:
             say(f"{name} was gone ({known[name].state if name in known else 'removed'}), it is started again")

@@ -184,13 +184,13 @@ PHASES = ["lock", "resolve", "choose", "fetch", "copy", "build", "check", "boot"
 
 
 def load(code: str, folder: str):
-    """Return our modules ``deploy`` and ``versions``, from the archive that the action has sent, or from where Python finds them."""
+    """Return our modules ``deploy``, ``progress`` and ``versions``, from the archive that the action has sent, or from where Python finds them."""
     if code:
         path = os.path.join(folder, "code.zip")
         with open(path, "xb") as file:
             file.write(base64.b64decode(code))
         sys.modules[HERE].__path__.append(path)
-    return importlib.import_module(f"{HERE}.deploy"), importlib.import_module(f"{HERE}.versions")
+    return tuple(importlib.import_module(f"{HERE}.{name}") for name in ("deploy", "progress", "versions"))
 
 
 def rehearse(module: AnsibleModule, core, deploy) -> None:
@@ -239,13 +239,18 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    core, versions = load(module.params.pop("code"), module.tmpdir)
+    core, progress, versions = load(module.params.pop("code"), module.tmpdir)
     options = dict(module.params, hazards=module.params["allow_hazards"], check=module.check_mode)
     wrong = [versions.refusal(module.params[name]) for name in ("version", "target_version")]
     wrong += [versions.release_refusal(module.params[name]) for name in ("release", "target")]
     if any(wrong) and "abandon" not in module.params["phases"]:
         module.fail_json(msg=next(text for text in wrong if text), phase=module.params["phases"][0], reason="the version is no name of one")
-    deploy = core.Deploy(options.pop("app"), options)
+    with progress.opened(progress.path(options["run"], options["app"].get("name", ""), options["phases"]), progress.caller()) as options["progress"]:
+        perform(module, core, core.Deploy(options.pop("app"), options))
+
+
+def perform(module: AnsibleModule, core, deploy) -> None:
+    """Run the phases, or rehearse them, and end."""
     if module.check_mode:
         rehearse(module, core, deploy)
     try:

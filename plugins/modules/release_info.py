@@ -21,6 +21,10 @@ options:
     description: Days after which a secret is named as old; 0 for never.
     type: int
     default: 365
+  known:
+    description: Names of all apps that the inventory has of this host. With them, apps that are installed on it beside these are told too.
+    type: list
+    elements: str
 attributes:
   check_mode:
     support: full
@@ -110,6 +114,11 @@ secrets:
   type: dict
   returned: success
   sample: {SECRET_KEY: 12}
+orphans:
+  description: Apps that are installed on the host and not among O(known), with C(name) and what is there of each.
+  type: list
+  elements: dict
+  returned: success
 text:
   description: All of it for people, some lines.
   type: str
@@ -126,6 +135,7 @@ from ansible_collections.quayside.django.plugins.module_utils import (
     host,
     http_health,
     model,
+    orphans,
     releases,
     secret_ages,
     served,
@@ -222,14 +232,18 @@ def first_line(reason: str) -> str:
 
 def main() -> None:
     module = AnsibleModule(argument_spec={"app": {"type": "dict", "required": True}, "entries": {"type": "int", "default": 5},
-                                          "secret_days": {"type": "int", "default": 365, "no_log": False}},
+                                          "secret_days": {"type": "int", "default": 365, "no_log": False},
+                                          "known": {"type": "list", "elements": "str"}},
                            supports_check_mode=True)
     app = module.params["app"]
     try:
         state = read(app, module.params["entries"])
     except (host.PhaseError, EngineError) as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=False, text=text(app, state, module.params["secret_days"]), **state)
+    known = module.params["known"]
+    state["orphans"] = orphans.look(set(known)) if known is not None else []
+    told = "\n".join([text(app, state, module.params["secret_days"]), *map(orphans.line, state["orphans"])])
+    module.exit_json(changed=False, text=told, **state)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ class Process:
     def __init__(self, fails, late=""):
         self.fails, self.late, self.asked, self.limits = fails, late, [], {}
 
-    def ask(self, argv, seconds):
+    def ask(self, argv, seconds, _migrating=None):
         self.asked.append(argv[0])
         self.limits[argv[0]] = seconds
         if argv[0] == self.late:

@@ -75,7 +75,7 @@ def test_what_is_used_tells_whether_a_deploy_will_fit(used, total, told):
 def test_status_tells_memory_and_what_is_wrong():
     app = loaded()
     state = {"live": {}, "healthy": True, "health": "", "units": {"pos-web@r.service": "active"}, "releases": [], "ledger": [], "certificates": {},
-             "stale": False, "secrets": {}, "lock": {}, "memory": 0, "disk_free": 0, "processes": [WELL],
+             "stale": False, "bases": {}, "secrets": {}, "lock": {}, "memory": 0, "disk_free": 0, "processes": [WELL],
              "findings": doctor_processes.findings(app, [{**WELL, "kills": 1}])}
     lines = release_info.text(app, state).splitlines()
     assert "  unit      pos-web@r  active  180 of 1500 MiB" in lines

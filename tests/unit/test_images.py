@@ -361,11 +361,11 @@ def test_a_build_that_is_asked_anew_takes_the_base_anew_too(tmp_path, monkeypatc
     made, said = built(args={"QUAYSIDE_VERSION": "mine"}), {}
     made.fresh, made.builder = fresh, "/run/b.sock"
 
-    def run(argv, env, **_more):
+    def run(argv, _tell, _seconds, env):
         said.update(argv=argv, env=env)
         return images.subprocess.CompletedProcess(argv, 1, "", "")
 
-    monkeypatch.setattr(images.subprocess, "run", run)
+    monkeypatch.setattr(images.host, "watched", run)
     monkeypatch.setattr(images.tempfile, "mkdtemp", lambda **_more: str(tmp_path / "config"))
     with pytest.raises(PhaseError, match="could not be built"):
         made.build(made.app["images"][0], made.resolve("v1", "0" * 40)["app"], str(tmp_path), "0" * 40, "v1.0")

@@ -237,7 +237,7 @@ def made(tmp_path, monkeypatch):
     root = tmp_path / "pos"
     for release, outcome in ((OLD, "live"), (LIVE_ID, "live"), (NEW, "building")):
         (root / "releases" / release).mkdir(parents=True)
-        (root / "releases" / release / "release.json").write_text(json.dumps({"outcome": outcome}))
+        (root / "releases" / release / "release.json").write_text(json.dumps({"outcome": outcome, "began": time.time()}))
     (root / "releases" / LIVE_ID / "units").write_text(f"{WEB}\n{WORKER}\n")
     (root / "live").symlink_to(f"releases/{LIVE_ID}")
     (tmp_path / "run").mkdir()
@@ -314,6 +314,17 @@ def test_what_drains_or_is_being_made_is_left_and_what_died_is_stopped(made):
     one.engine.state[left] = ["running", OTHER]
     one.do_keep()
     assert sorted(one.engine.did) == [("stop", old), ("stop", left)]
+
+
+def test_a_release_that_is_being_made_for_an_hour_was_left(made):
+    new = f"pos-{NEW}-worker-1"
+    one = made(running(**{new: ["running", OTHER]}))
+    record = f"{one.root}/releases/{NEW}/release.json"
+    for began, did in ((time.time() - supervisor.MADE + 60, []), (time.time() - supervisor.MADE - 60, [("stop", new)])):
+        with open(record, "w", encoding="utf-8") as file:
+            json.dump({"outcome": "building", "began": began}, file)
+        one.do_keep()
+        assert one.engine.did == did
 
 
 def test_nothing_is_touched_while_single_processes_are_handed_over(made):

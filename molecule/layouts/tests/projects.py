@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Writes small Django projects, each laid out in another way that people do. ``write(FOLDER, NAME, VERSION)``; as a program all of them in version 1.
 
-Each answers /healthz/ with its version and that of its library, and / with a page that names a static file.
+Each answers /healthz/ with its version and that of its library, and / with a page that names a static file. A version above 9 is sick.
 """
 import json
 import pathlib
@@ -44,10 +44,10 @@ from {package} import VERSION
 {library}
 
 def health(request):
-    return JsonResponse({{"status": "ok", "release": os.environ["RELEASE"], "version": VERSION, "library": LIBRARY}})
+    return JsonResponse({{"status": "ok", "release": os.environ["RELEASE"], "version": VERSION, "library": LIBRARY}}, status=200 if VERSION < 10 else 500)
 
 def slow(request):
-    time.sleep(2)
+    time.sleep(float(request.GET.get("seconds", 2)))
     return HttpResponse(os.environ["RELEASE"])
 
 urlpatterns = [path("healthz/", health), path("slow/", slow), path("", lambda request: render(request, "page.html"))]
@@ -122,20 +122,105 @@ def queue(version: int) -> dict:
     return base(version)
 
 
-def daphne(version: int) -> dict:
+def asynchronous(version: int, server: str) -> dict:
+    """Return a project whose slow page awaits five seconds, by one of the servers that speak ASGI."""
     files = base(version, protocol="asgi")
-    files["config/urls.py"] = files["config/urls.py"].replace("def slow(request):\n    time.sleep(2)", "async def slow(request):\n    await asyncio.sleep(5)") \
-        .replace("import os, time", "import asyncio, os")
-    return {**files, "requirements.txt": f"{DJANGO}\ndaphne==4.2.3\n"}
+    files["config/urls.py"] = files["config/urls.py"].replace("def slow(request):\n    time.sleep(", "async def slow(request):\n    await asyncio.sleep(") \
+        .replace('"seconds", 2', '"seconds", 5').replace("import os, time", "import asyncio, os")
+    return {**files, "requirements.txt": f"{DJANGO}\n{server}\n"}
+
+
+def daphne(version: int) -> dict:
+    return asynchronous(version, "daphne==4.2.3")
+
+
+def uvicorn(version: int) -> dict:
+    return asynchronous(version, "uvicorn==0.54.0")
+
+
+def hypercorn(version: int) -> dict:
+    return asynchronous(version, "hypercorn==0.18.0")
+
+
+def granian(version: int) -> dict:
+    return asynchronous(version, "granian==2.8.9")
+
+
+def waitress(version: int) -> dict:
+    return {**base(version), "requirements.txt": f"{DJANGO}\nwaitress==3.0.2\n"}
+
+
+def configured(version: int) -> dict:
+    """Return a project with a gunicorn.conf.py that says what the model leaves open."""
+    return {**base(version), "gunicorn.conf.py": "workers = 3\nthreads = 2\ntimeout = 77\nbind = '127.0.0.1:9'\n"}
+
+
+def boxed(version: int) -> dict:
+    """Return a project in an image."""
+    dockerfile = "FROM python:3.12-slim\nENV PYTHONDONTWRITEBYTECODE=1\nWORKDIR /app\nCOPY requirements.txt ./\n" \
+                 "RUN pip install --no-cache-dir --disable-pip-version-check -r requirements.txt\nCOPY . .\n"
+    return {**base(version), "Dockerfile": dockerfile}
+
+
+def scheduled(version: int) -> dict:
+    """Return a project with Celery: two queues, each with its worker, and a beat whose schedule is in the database. Each task writes down that it ran."""
+    files = with_database(base(version, library="from jobs.tasks import asked"), "django_celery_beat", "jobs")
+    files["config/urls.py"] = files["config/urls.py"].replace('"library": LIBRARY', '"library": 0').replace(
+        "urlpatterns = [", 'urlpatterns = [path("ask/", lambda request: HttpResponse(asked(request.GET["queue"], request.GET["number"]))), ')
+    files["config/__init__.py"] += "from config.celery import app\n"
+    files["config/celery.py"] = """import os
+from celery import Celery
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+app = Celery("config", broker=os.environ.get("CELERY_BROKER_URL", ""))
+app.conf.update(task_ignore_result=True, task_acks_late=False, broker_connection_retry_on_startup=True, task_default_queue="usual",
+                beat_max_loop_interval=1, timezone="UTC")
+app.autodiscover_tasks()
+"""
+    files["jobs/__init__.py"] = files["jobs/migrations/__init__.py"] = ""
+    files["jobs/models.py"] = "from django.db import models\nclass Done(models.Model):\n    name = models.TextField()\n" \
+                              "    at = models.DateTimeField(auto_now_add=True)\n"
+    files["jobs/migrations/0001_initial.py"] = """from django.db import migrations, models
+
+def plan(apps, editor):
+    interval = apps.get_model("django_celery_beat", "IntervalSchedule").objects.create(every=1, period="seconds")
+    apps.get_model("django_celery_beat", "PeriodicTask").objects.create(interval=interval, name="tick", task="jobs.tasks.note", args='["tick"]', queue="rare")
+
+class Migration(migrations.Migration):
+    initial = True
+    dependencies = [("django_celery_beat", "0018_improve_crontab_helptext")]
+    operations = [migrations.CreateModel("Done", [("id", models.AutoField(primary_key=True)), ("name", models.TextField()),
+                                                  ("at", models.DateTimeField(auto_now_add=True))]),
+                  migrations.RunPython(plan)]
+"""
+    files["jobs/tasks.py"] = """import time
+from celery import shared_task
+from jobs.models import Done
+
+@shared_task
+def note(name):
+    time.sleep(0.2)
+    Done.objects.create(name=name)
+
+def asked(queue, number):
+    note.apply_async((f"{queue} {number}",), queue=queue)
+    return number
+"""
+    return {**files, "requirements.txt": files["requirements.txt"] + "celery[redis]==5.7.0\ndjango-celery-beat==2.9.0\n"}
+
+
+def with_database(files: dict, *apps: str) -> dict:
+    """Return the files of a project that has a PostgreSQL database and these apps."""
+    named = "".join(f', "{app}"' for app in apps)
+    files["config/settings.py"] = files["config/settings.py"].replace('staticfiles"]', f'staticfiles"{named}]', 1) + (
+        "import urllib.parse\nurl = urllib.parse.urlsplit(os.environ['DATABASE_URL'])\n"
+        "DATABASES = {'default': {'ENGINE': 'django.db.backends.postgresql', 'NAME': url.path[1:], 'USER': url.username,\n"
+        "    'PASSWORD': urllib.parse.unquote(url.password), 'HOST': url.hostname or '', 'PORT': url.port or ''}}\n")
+    return {**files, "requirements.txt": files["requirements.txt"] + "psycopg[binary]==3.3.9\n"}
 
 
 def slowindex(version: int) -> dict:
     """Return a project whose second version builds an index beside the traffic."""
-    files = base(version)
-    files["config/settings.py"] = files["config/settings.py"].replace('staticfiles"]', 'staticfiles", "django.contrib.postgres", "books"]', 1) + (
-        "import urllib.parse\nurl = urllib.parse.urlsplit(os.environ['DATABASE_URL'])\n"
-        "DATABASES = {'default': {'ENGINE': 'django.db.backends.postgresql', 'NAME': url.path[1:], 'USER': url.username,\n"
-        "    'PASSWORD': urllib.parse.unquote(url.password), 'HOST': url.hostname or '', 'PORT': url.port or ''}}\n")
+    files = with_database(base(version), "django.contrib.postgres", "books")
     files["books/__init__.py"] = files["books/migrations/__init__.py"] = ""
     index = "indexes = [models.Index(fields=['title'], name='by_title')]" if version > 1 else "pass"
     files["books/models.py"] = f"from django.db import models\nclass Book(models.Model):\n    title = models.TextField()\n    class Meta:\n        {index}\n"
@@ -152,7 +237,7 @@ class Migration(migrations.Migration):
     dependencies = [("books", "0001_initial")]
     operations = [AddIndexConcurrently("book", models.Index(fields=["title"], name="by_title"))]
 """
-    return {**files, "requirements.txt": files["requirements.txt"] + "psycopg[binary]==3.3.9\n"}
+    return files
 
 
 def vcs(version: int) -> dict:
@@ -271,7 +356,8 @@ urlpatterns += [path("add/<int:first>/<int:second>/", lambda request, first, sec
     return files
 
 
-ALL = (fixedstatic, editable, copied, workspace, package, hashes, onefile, queue, daphne, slowindex, vcs, uwsgi, uploads, template)
+ALL = (fixedstatic, editable, copied, workspace, package, hashes, onefile, queue, daphne, uvicorn, hypercorn, granian, waitress, configured, boxed, scheduled,
+       slowindex, vcs, uwsgi, uploads, template)
 # What only a tool can write: file -> how, in the folder of the project.
 MADE = {
     "uv.lock": lambda folder: subprocess.run([pathlib.Path(sys.executable).with_name("uv"), "lock", "--quiet"], cwd=folder, check=True),
