@@ -15,8 +15,8 @@ from ansible_collections.quayside.django.plugins.module_utils.celery_control imp
 
 def nodes(app: dict, release: str) -> list[str]:
     """Return the names, without their hosts, of the celery workers of a release."""
-    return [f"{app['name']}-{process['name']}-{copy}.{release}" for process in app["processes"] if process["kind"] == "worker"
-            for copy in processes.copies(process)]
+    return [processes.node(app, process).replace("$COPY", str(copy)).replace("$RELEASE", release).removesuffix("@%h")
+            for process in app["processes"] if process["kind"] == "celery-worker" for copy in processes.copies(process)]
 
 
 class Control:

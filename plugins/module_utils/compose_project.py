@@ -6,10 +6,11 @@ What it holds is what runs: ``docker compose ps``, ``logs`` and ``exec`` work in
 from __future__ import annotations
 
 import json
+import posixpath
 import re
 import shlex
 
-from ansible_collections.quayside.django.plugins.module_utils import env_file, model, processes, shell_line
+from ansible_collections.quayside.django.plugins.module_utils import env_file, model, processes, shell_line, supervisor, units
 
 HELPERS = "/quayside"  # where our programs are mounted in a container
 NEEDS_SHELL = re.compile(r"[|&;<>()$`*?\[\]#~]|^\w+=")
@@ -78,18 +79,28 @@ def containers(app: dict, release: str, wanted: list[dict]) -> list[str]:
     return [f"{project_name(app, release)}-{key}-1" for process in wanted for key in keys(process)]
 
 
-def command(app: dict, process: dict, release: str, workers: int, copy: int) -> list[str]:
+def one_off_name(app: dict, release: str, name: str) -> str:
+    """Return the name of the container of a one-off. No process of a release has it: the names of those end in ``-1``."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", f"{project_name(app, release)}-run-{name}")
+
+
+def command(app: dict, process: dict, release: str, workers: int, copy: int, image_env=()) -> list[str]:
     """Return the command of a container, empty for that of the image. A single process holds a lock for as long as it lives."""
     if not process["command"]:
         return []
-    line = processes.full_command(app, process, workers, HELPERS)
-    for name, value in variables(app, process, release, copy).items():
-        line = re.sub(r"\$(\{" + name + r"\}|" + name + r"(?![A-Za-z0-9_]))", lambda _found, value=value: value, line)
+    line = filled_in(processes.full_command(app, process, workers, HELPERS, image_env), variables(app, process, release, copy))
     if process["single"]:
         lock = shlex.quote(processes.single_lock(app, process))
         with_lock, without = shell_line.exec_line(line, f"flock --no-fork --timeout 30 {lock}"), shell_line.exec_line(line)
         return ["/bin/sh", "-c", f"if flock --version 2>/dev/null | grep -q util-linux; then {with_lock}; else {without}; fi"]
     return ["/bin/sh", "-c", shell_line.exec_line(line)] if NEEDS_SHELL.search(line) else shlex.split(line)
+
+
+def filled_in(text: str, values: dict) -> str:
+    """Return a text with the variables filled in that it names with a dollar."""
+    for name, value in values.items():
+        text = re.sub(r"\$(\{" + name + r"\}|" + name + r"(?![A-Za-z0-9_]))", lambda _found, value=value: value, text)
+    return text
 
 
 def variables(app: dict, process: dict, release: str, copy: int) -> dict:
@@ -102,16 +113,21 @@ def variables(app: dict, process: dict, release: str, copy: int) -> dict:
 def project(app: dict, release: str, facts: dict) -> dict:
     """Return the compose project of a release, as ``render`` writes it.
 
-    ``facts``: user (uid:gid), images (name -> reference), ports (process -> port of localhost; empty when the edge is a container), env and
-    secrets (name -> text), workers (process -> number for ``auto``), memory (process -> MiB or 0).
+    ``facts``: user (uid:gid), images (name -> reference), ports (process -> port of localhost, where its edge needs that), addresses (process -> its
+    address in the edge's network) and services (name -> address) where their networks take any, env and secrets (name -> text), workers
+    (process -> number for ``auto``), memory (process -> MiB of its limit, or 0), image_env (image -> names of the variables that it sets), search
+    (what ``search_path`` returns).
     """
     services = {}
     before: list[str] = []
     for process in app["processes"]:
         for copy, key in zip(processes.copies(process), keys(process)):
             services[key] = service(app, process, release, facts, copy)
-            if before and process["serves"]:
-                services[key]["links"] = list(before)  # by its plain name each finds those of its own release
+            # By its plain name each finds those of its own release: without asking the engine, where they have addresses of ours.
+            if before and process["serves"] and facts["addresses"]:
+                services[key]["extra_hosts"] = services[key].get("extra_hosts", []) + [f"{name}:{facts['addresses'][name]}" for name in before]
+            elif before and process["serves"]:
+                services[key]["links"] = list(before)
         if process["serves"]:
             before += [process["name"]]
     services["manage"] = one_off(app, release, facts)
@@ -119,47 +135,54 @@ def project(app: dict, release: str, facts: dict) -> dict:
             "networks": {"default": {"name": app["network"], "external": True}, "edge": {"name": app["edge_network"], "external": True}}}
 
 
-def networks(process: dict, alias: str) -> dict:
+def networks(process: dict, alias: str, address: str) -> dict:
     """Return the networks of a process: that of the data for what needs them, and that of the edge for all that takes requests or has no other."""
     joined = (["default"] if process["data"] else []) + (["edge"] if process["serves"] or not process["data"] else [])
-    return {name: {"aliases": [alias]} for name in joined}
+    made: dict = {name: {"aliases": [alias]} for name in joined}
+    if address:
+        made["edge"]["ipv4_address"] = address
+    return made
 
 
 def service(app: dict, process: dict, release: str, facts: dict, copy: int) -> dict:
     """Return the service of one copy of a process."""
     name = process["name"]
     made = common(app, release, facts, process["image"], writable_static=False, data=process["data"])
-    argv = command(app, process, release, facts["workers"].get(name, 1), copy)
+    workers, image_env = facts["workers"].get(name, 1), facts.get("image_env", {}).get(process["image"], ())
+    argv = command(app, process, release, workers, copy, image_env)
     if argv:
         made["command"] = argv
-    # gunicorn and others read the last one where the image's own command says nothing.
     own = process["image"] == app["images"][0]["name"]  # a frontend has no business with the database's password
     secrets = {key: value for key, value in facts["secrets"].items() if own or key in process["secrets"]}
     # What lies in a file reaches those that would get the variable.
     unread = [secret for secret in app.get("secret_files", []) if not own and secret not in process["secrets"]]
     made["volumes"] = made["volumes"] + secret_files(app, release, [secret for secret in app.get("secret_files", []) if secret not in unread])
     env = {key: value for key, value in facts["env"].items() if key.removesuffix("_FILE") not in unread}
-    made["environment"] = {**env, **secrets, "HOME": "/tmp", **variables(app, process, release, copy),
-                           "WEB_CONCURRENCY": str(facts["workers"].get(name, 1)),
+    env.update(facts["search"] if own else {})
+    given = variables(app, process, release, copy)
+    celery = {key: filled_in(value, given) for key, value in processes.celery_variables(app, process, workers).items()}
+    made["environment"] = {**env, **secrets, "HOME": "/tmp", **given, **processes.concurrency(app, process, workers, image_env), **celery,
                            **{key: env_file.text(value) for key, value in process["env"].items()}}
     made["environment"].update({key: made["environment"].get(target, "") for key, target in process.get("aliases", {}).items()})
-    made["networks"] = networks(process, f"{name}-{release}")
+    made["networks"] = networks(process, f"{name}-{release}", facts["addresses"].get(name, ""))
+    if process["data"] and any(facts["services"].values()):
+        made["extra_hosts"] = [f"{service}:{address}" for service, address in facts["services"].items() if address]
     made["labels"] = {"quayside.app": app["name"], "quayside.release": release, "quayside.process": name}
-    # Not `always`: after a power loss the link `live` decides what comes back, and the app's own unit starts that.
-    made["restart"] = "on-failure"
+    made["restart"] = supervisor.OTHER  # until it is live
     made["stop_grace_period"] = f"{process['drain'] + 5}s"
     made["logging"] = logging(app, name)
     memory = megabytes(process["memory"]) or facts["memory"].get(name, 0)
     if memory:
         made["mem_limit"] = f"{memory}m"
+    made["oom_score_adj"] = units.OOM_SCORE
     if process["cpu"]:
         made["cpus"] = float(process["cpu"].rstrip("%")) / 100
     if process["single"]:
         made["cpu_shares"] = SINGLE_SHARES
     if name in facts["ports"]:
         made["ports"] = [f"127.0.0.1:{facts['ports'][name]}:{process['port']}"]
-    if process["serves"]:
-        made["healthcheck"] = healthcheck(app, process, release)
+    # An image's own HEALTHCHECK asks its server, and would call each worker of the same image unhealthy.
+    made["healthcheck"] = healthcheck(app, process, release) if process["serves"] else {"disable": True}
     return made
 
 
@@ -190,11 +213,12 @@ def one_off(app: dict, release: str, facts: dict) -> dict:
     made = common(app, release, facts, app["images"][0]["name"], writable_static=True)
     made["volumes"] = made["volumes"] + secret_files(app, release, app.get("secret_files", []))
     made["profiles"] = ["manage"]
-    made["environment"] = {**facts["env"], **facts["secrets"], "HOME": "/tmp", "PROCESS": "manage", "COPY": "1"}
+    made["environment"] = {**facts["env"], **facts["search"], **facts["secrets"], "HOME": "/tmp", "PROCESS": "manage", "COPY": "1"}
     made["networks"] = {"default": {}}
     made["labels"] = {"quayside.app": app["name"], "quayside.process": "manage"}
     made["restart"] = "no"
     made["logging"] = {"driver": "none"}
+    made["healthcheck"] = {"disable": True}
     made["command"] = ["python", app["manage"], "help"]
     return made
 
@@ -216,11 +240,33 @@ def common(app: dict, release: str, facts: dict, image: str, writable_static: bo
     if data and app["cache"]["engine"] == "redis":
         volumes.append(bind(f"/run/redis-{app['name']}", f"/run/redis-{app['name']}"))
     return {
-        "image": facts["images"][image], "pull_policy": "never", "user": app["container"]["user"] or facts["user"],
-        "read_only": app["container"]["read_only"], "tmpfs": ["/tmp:mode=1777", *(f"{path}:mode=1777" for path in app["container"]["writable"])],
+        "image": facts["images"][image], "pull_policy": "never", "user": facts["user"],
+        "init": app["container"]["init"], "read_only": app["container"]["read_only"],
+        "tmpfs": ["/tmp:mode=1777", *(f"{path}:mode=1777" for path in app["container"]["writable"])],
         "cap_drop": ["ALL"], "security_opt": ["no-new-privileges:true"], "pids_limit": 1024,
         "volumes": volumes + app["container"]["volumes"],
     }
+
+
+def volume_findings(app: dict, images: dict) -> tuple[list[str], list[str]]:
+    """Return what is wrong with the volumes that images declare, and what is to be told of them. ``images``: reference -> the paths of its VOLUME lines.
+
+    Docker gives each container an empty volume for such a path, unless something of ours is mounted at the very same one.
+    """
+    places = {app["static"]["root"]: "static.root", app["media"]["root"]: "media.root",
+              **{folder["path"]: f"folders[{folder['name']}].path" for folder in app["folders"]},
+              **{line.split(":")[1]: "container.volumes" for line in app["container"]["volumes"]}}
+    wrong, told = [], []
+    for reference, declared in images.items():
+        for path in sorted(posixpath.normpath(path) for path in declared):
+            above = [place for place in places if place and path.startswith(place + "/")]
+            if above:
+                wrong.append(f"the image {reference} declares VOLUME {path}, inside {above[0]} ({places[above[0]]}): an empty volume of each container would "
+                             f"hide that part of it, and what is written there would be gone with the next deploy. Take {path} out of VOLUME in the Dockerfile")
+            elif path not in places and path not in ("/tmp", *app["container"]["writable"]):
+                told.append(f"warning: the image {reference} declares VOLUME {path}: what is written there is gone with the next deploy. Where it has to stay, "
+                            f"name it in the app model: folders: [{{name: {posixpath.basename(path)}, path: {path}}}]")
+    return wrong, told
 
 
 def secret_files(app: dict, release: str, names: list[str]) -> list[dict]:
@@ -240,12 +286,26 @@ def megabytes(text: str) -> int:
     return int(float(found[1]) * {"": 1 / 2**20, "K": 1 / 1024, "M": 1, "G": 1024, "T": 2**20}[found[2]]) if found else 0
 
 
-def facts_of(app: dict, release: str, record: dict, env: dict, secrets: dict, user: str, sizes: dict, published: bool) -> dict:
-    """Return what ``project`` wants to know; ``sizes``: process -> {workers, memory}."""
+def facts_of(app: dict, release: str, record: dict, env: dict, secrets: dict, user: str, sizes: dict, configs: dict | None = None) -> dict:
+    """Return what ``project`` wants to know; ``sizes``: process -> {workers, limit}; ``configs``: image -> its Config, as the engine has it."""
+    configs = configs or {}
     return {"user": user, "images": {name: image["ref"] for name, image in record["images"].items()},
-            "ports": record.get("ports", {}) if published else {}, "env": {key: env_file.text(value) for key, value in env.items()},
+            "image_env": {name: [line.partition("=")[0] for line in config.get("Env") or []] for name, config in configs.items()},
+            "ports": record.get("ports", {}), "addresses": record.get("addresses", {}), "services": {},
+            "env": {key: env_file.text(value) for key, value in env.items()},
             "secrets": {key: env_file.text(value) for key, value in secrets.items()},
-            "workers": {name: size["workers"] for name, size in sizes.items()}, "memory": {name: size["memory"] for name, size in sizes.items()}}
+            "workers": {name: size["workers"] for name, size in sizes.items()}, "memory": {name: size["limit"] for name, size in sizes.items()},
+            "search": search_path(app, env, configs.get(app["images"][0]["name"], {}))}
+
+
+def search_path(app: dict, env: dict, config: dict) -> dict:
+    """Return the variable by which Python finds the folder of manage.py, where that is not the working folder of the image; ``config`` is the image's."""
+    folder = posixpath.dirname(app["manage"])
+    if not folder:
+        return {}
+    before = env.get("PYTHONPATH") or next((line.partition("=")[2] for line in config.get("Env") or [] if line.startswith("PYTHONPATH=")), "")
+    place = posixpath.normpath(posixpath.join(config.get("WorkingDir") or "/", folder))
+    return {"PYTHONPATH": ":".join(part for part in (place, before) if part)}
 
 
 def render(value: dict, header: str = "") -> str:

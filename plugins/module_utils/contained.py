@@ -148,6 +148,20 @@ def opened(path: str) -> Iterator[int]:
             os.close(handle)
 
 
+@contextlib.contextmanager
+def socket_at(path: str) -> Iterator[str]:
+    """Yield a path by which connect(2) reaches the socket that lies at ``path``, whatever is put there meanwhile; raise for a link or anything else."""
+    with parent(path) as (folder, name):
+        handle = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+        try:
+            mode = os.fstat(handle).st_mode
+            if not stat.S_ISSOCK(mode):
+                raise ContainedError(f"{path} is {kind(mode)} and not the socket of a server", path)
+            yield f"/proc/self/fd/{handle}"
+        finally:
+            os.close(handle)
+
+
 def state(path: str) -> os.stat_result | None:
     """Return what lies at ``path``, a link itself and not its target; None when nothing does."""
     try:
@@ -345,6 +359,50 @@ def hard_link(source: str, target: str) -> bool:
         except FileExistsError:
             return False
     return True
+
+
+def link_tree(source: str, target: str, owner: tuple[int, int] | None = None) -> None:
+    """Give all files and links below ``source``, a folder of root's, a second name below the folder ``target``, whoever owns that.
+
+    What is in their way there is replaced; what is beside them stays. ``owner``: uid and gid of the folders that are made, by default those of the
+    folders in ``source``.
+    """
+    with opened(source) as here, opened(target) as there:
+        link_below(here, there, owner)
+
+
+def link_below(source: int, target: int, owner: tuple[int, int] | None) -> None:
+    """Do what ``link_tree`` does for two open folders."""
+    for name in os.listdir(source):
+        have = os.stat(name, dir_fd=source, follow_symlinks=False)
+        if not stat.S_ISDIR(have.st_mode):
+            discard(target, name)
+            os.link(name, name, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
+            continue
+        there = here = -1
+        try:
+            here = os.open(name, FOLDER_FLAGS, dir_fd=source)
+            there = entered(target, name, stat.S_IMODE(have.st_mode), owner or (have.st_uid, have.st_gid))
+            link_below(here, there, owner)
+        finally:
+            for handle in (here, there):
+                if handle != -1:
+                    os.close(handle)
+
+
+def entered(where: int, name: str, mode: int, owner: tuple[int, int]) -> int:
+    """Open a folder of an open folder, which is made with this mode and owner when it is not there; what else has its name is removed."""
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISDIR(os.stat(name, dir_fd=where, follow_symlinks=False).st_mode):
+            discard(where, name)
+    try:
+        os.mkdir(name, 0o700, dir_fd=where)
+    except FileExistsError:
+        return os.open(name, FOLDER_FLAGS, dir_fd=where)
+    handle = os.open(name, FOLDER_FLAGS, dir_fd=where)
+    os.fchown(handle, *owner)
+    os.fchmod(handle, mode)
+    return handle
 
 
 def rename(source: str, target: str) -> None:

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The systemd units of an app in containers: one starts what ``live`` names, a timer brings back what was killed. Pure.
+"""The systemd units of an app in containers: one lets run what ``live`` names, a timer brings back what is gone of it. Pure.
 
-Docker's own restart policy brings a crashed container back. It does not come back by it after `docker kill`, nor after a boot: which
-release comes back then is for the link to say.
+Docker's restart policy brings back what ended by itself. It brings back nothing after `docker kill`, `docker compose down` or a prune, and does not
+know which release is live: that is the supervisor's (``supervisor``).
 """
 from __future__ import annotations
 
 import json
 
-from ansible_collections.quayside.django.plugins.module_utils import lock, units
+from ansible_collections.quayside.django.plugins.module_utils import docker_network, lock, units
 
 KEEP_SECONDS = 10
 
@@ -22,44 +22,45 @@ def journal_files(app: dict) -> dict:
 
 
 def umbrella(app: dict) -> str:
-    """Return the unit of the whole app: it starts what ``live`` names, at boot too, and stops every instance."""
+    """Return the unit of the whole app: it lets the live release run, at boot too, and stops every instance.
+
+    The engine is a tool and not a parent: where it is stopped, restarted or killed, the containers run on, and so does this unit.
+    """
     root, name = app["root"], app["name"]
     drain = max(process["drain"] for process in app["processes"]) + 5
-    mine = f"docker ps -q --filter label=quayside.app={name} --filter label=quayside.release"
     return "\n".join([
-        units.mark(app), "[Unit]", f"Description={name}: the live release", "Requires=docker.service",
-        f"Wants=network-online.target {units.journal_socket(app)} {' '.join(timers(app))}",
+        units.mark(app), "[Unit]", f"Description={name}: the live release",
+        f"Wants=docker.service network-online.target {units.journal_socket(app)} {' '.join(timers(app))}",
         f"After=docker.service {units.journal_socket(app)} network-online.target postgresql.service redis-server@{name}.service",
         f"ConditionPathExists={root}/live/units", "",
         "[Service]", "Type=oneshot", "RemainAfterExit=yes", "Restart=on-failure", "RestartSec=5", f"TimeoutStopSec={drain + 10}",
-        f"ExecStart=/bin/sh -c 'echo \"live is $$(readlink {root}/live)\"; exec docker start $$(cat {root}/live/units)'",
-        f"ExecStop=/bin/sh -c 'mine=$$({mine}); [ -z \"$$mine\" ] || exec docker stop $$mine'",
-        f"ExecReload=/bin/sh -c 'exec docker restart $$(cat {root}/live/units)'",
-        f"SyslogIdentifier={name}", *units.messenger(), "", "[Install]", "WantedBy=multi-user.target", ""])
+        f"ExecStart={supervise(app, 'start')}", f"ExecStop={supervise(app, 'stop')}", f"ExecReload={supervise(app, 'reload')}",
+        *supervised(app), "", "[Install]", "WantedBy=multi-user.target", ""])
 
 
-def idle(path: str) -> str:
-    """Return the shell line that is true while no deploy is at work: no process holds the lock, and no run has renewed its lease just now.
+def supervise(app: dict, verb: str) -> str:
+    """Return the command of a unit by which the supervisor does something."""
+    return f"/usr/bin/python3 {app['root']}/lib/supervisor.py {verb} {docker_network.file(app)}"
 
-    The list of the kernel's locks is read: to try the lock would take it for a moment, and a deploy that begins then would be turned away. What an old
-    lease says does not count, since the run that wrote it may have died.
-    """
-    held = f'grep -q "FLOCK .*:$$(stat -c %%i {path}) " /proc/locks'
-    renewed = f"[ $$(($$(date +%%s) - $$(stat -c %%Y {path}))) -lt {lock.LEASE} ]"
-    return f"[ ! -s {path} ] || {{ ! {held} && ! {renewed}; }}"
+
+def supervised(app: dict) -> list[str]:
+    """Return the directives of a unit that runs the supervisor. What it remembers lies in memory, and a unit that ends takes it not along."""
+    return [f"SyslogIdentifier={app['name']}", f"RuntimeDirectory=quayside-supervisor/{app['name']}", "RuntimeDirectoryMode=0700",
+            "RuntimeDirectoryPreserve=yes", *units.messenger(sees_processes=True)]
 
 
 def keeper(app: dict) -> str:
-    """Return the unit that starts again what was killed of the live release, while no deploy is at work and the app is not stopped."""
-    root, name = app["root"], app["name"]
-    look = 'docker inspect --format "{{.Name}} {{.State.Status}} {{.State.ExitCode}}" ' + f"$$(cat {root}/live/units)"
-    # 0 and 143 are ends that somebody asked for by `docker stop`.
+    """Return the unit that brings back what is gone of the live release, while no deploy is at work and the app is not stopped."""
     return "\n".join([
-        units.mark(app), "[Unit]", f"Description={name}: what was killed of the live release comes back", f"ConditionPathExists={root}/live/units", "",
-        "[Service]", "Type=oneshot", "LogLevelMax=notice", f"SyslogIdentifier={name}", f"ExecCondition=/bin/sh -c '{idle(lock.path(app))}'",
-        f"ExecStart=/bin/sh -c '{look} | while read -r name state code; do case \"$$state $$code\" in \"exited 0\"|\"exited 143\"|running*|restarting*) ;; "
-        "*) echo \"<5>$$name was gone ($$state $$code), it is started again\"; docker start \"$$name\" >/dev/null;; esac; done'",
-        *units.messenger(sees_processes=True), ""])
+        units.mark(app), "[Unit]", f"Description={app['name']}: what is gone of the live release comes back",
+        f"ConditionPathExists={app['root']}/live/units", "",
+        "[Service]", "Type=oneshot", "LogLevelMax=notice", f"ExecStart={supervise(app, 'keep')}", *supervised(app), ""])
+
+
+def supervisor_config(app: dict, networks: list[dict]) -> str:
+    """Return what the supervisor reads. ``networks``: how the engine is asked to make those of the app."""
+    return json.dumps({"app": app["name"], "root": app["root"], "lock": lock.path(app), "networks": networks,
+                       "compose": ["docker", "compose", "--progress", "quiet"]}, indent=1) + "\n"
 
 
 def timer(app: dict) -> str:

@@ -18,12 +18,14 @@ from ansible_collections.quayside.django.plugins.module_utils import (
     host,
     http_health,
     layout,
+    log_hints,
     migrations,
     model,
     releases,
     secret_ages,
     sqlite_copy,
     static_files,
+    supervisor,
 )
 from ansible_collections.quayside.django.plugins.module_utils.docker_engine import EngineError
 from ansible_collections.quayside.django.plugins.module_utils.host import PhaseError
@@ -36,15 +38,17 @@ PHASES = ("lock", "resolve", "choose", "fetch", "copy", "build", "migrate", "sta
           "verify", "hand_over", "join", "relieve", "prune", "retire", "record", "abandon")
 
 INODES = 10000  # the bookshop's venv has 6800 files
+COMMANDS = "commands"  # the one-off that runs the commands of a release
+LOOK_SECONDS = 60  # for Django to start and check itself, and to read the plan of migrations
 METHODS = {"lock": "take_lock", "record": "write_down"}  # phases whose name is that of an attribute
 
 
 class Failure(Exception):
     """A phase that failed, with all that a person needs to go on."""
 
-    def __init__(self, phase: str, error: PhaseError):
+    def __init__(self, phase: str, error: PhaseError, hint: str = ""):
         self.phase, self.reason, self.log, self.look = error.phase or phase, error.reason, error.log, error.look
-        text = f"{self.phase}: {error.reason}"
+        text = f"{self.phase}: {error.reason}" + (f"\nto do: {hint}" if hint else "")
         if error.log:
             text += "\nlast lines of its log:\n" + "\n".join(f"  {line}" for line in error.log.splitlines())
         if error.look:
@@ -56,10 +60,10 @@ class Failure(Exception):
 REASONS = (PhaseError, env_file.EnvError, releases.ReleaseError, LockedError, sqlite_copy.CopyError, EngineError, OSError)
 
 
-def failure(phase: str, error: Exception) -> Failure:
-    """Return the Failure of a phase that raised one of ``REASONS``."""
+def failure(phase: str, error: Exception, app: dict) -> Failure:
+    """Return the Failure of a phase that raised one of ``REASONS``, with what to do where its log says why."""
     if isinstance(error, PhaseError):
-        return Failure(phase, error)
+        return Failure(phase, error, log_hints.hint(f"{error.reason}\n{error.log}", app))
     if isinstance(error, EngineError):
         return Failure(phase, PhaseError(f"Docker: {error.message}", look="journalctl -u docker -n 50 --no-pager"))
     if isinstance(error, OSError) and error.filename:
@@ -87,6 +91,7 @@ class Deploy:
             self.app = dict(app, processes=self.record["processes"])
         self.runtime = RUNTIMES[app["runtime"]](self.app, self.shelf, options["secrets"])
         self.runtime.registry_password = options.get("registry_password") or ""
+        self.runtime.source_key = options.get("source_key") or ""
         self.runtime.neighbours = options.get("apps") or []
         self.notes: list[str] = []
         self.seconds: dict = {}
@@ -104,7 +109,7 @@ class Deploy:
                         self.own(phase)
                     getattr(self, METHODS.get(phase, phase))()
                 except REASONS as error:
-                    raise failure(phase, error) from error
+                    raise failure(phase, error, self.app) from error
                 finally:
                     self.seconds[phase] = round(time.monotonic() - began, 3)
                 if self.noop:
@@ -215,13 +220,12 @@ class Deploy:
         if self.options.get("check"):
             return
         live = self.shelf.live()
-        for release, running in self.runtime.running().items():
-            left = [unit for unit, state in running.items() if state in ("active", "activating")]
-            if release != live and left and not self.runtime.ending(release):
-                self.runtime.stop(release, left, wait=False)
-                self.notes.append(f"{release} was still running, left by a run that died: stopped")
+        for release, left in supervisor.leftovers(live, self.runtime.running(), self.runtime.ending).items():
+            self.runtime.stop(release, left, wait=False)
+            self.notes.append(f"{release} was still running, left by a run that died: stopped")
         for release, record in self.shelf.records().items():
             if record.get("outcome") == "building" and release not in (live, self.release):
+                self.runtime.end_one_off(release, COMMANDS)
                 host.write(self.shelf.path(release, "release.json"), releases.dumped(dict(record, outcome=releases.FAILED)), 0o640)
                 if record.get("from") == live and record.get("quieted"):
                     self.wake(live, record["quieted"])
@@ -298,10 +302,10 @@ class Deploy:
             sqlite_copy.as_app(self.on_sqlite, "prepare", model.sqlite_path(self.app))
         if done and not only_check:
             self.store(first_done=sorted(done))
-        limit = 60 + sum(command["timeout"] for command in wanted)
-        process = self.runtime.manage(self.release, "commands", limit)
+        limit = 60 + 2 * LOOK_SECONDS + sum(command["timeout"] for command in wanted)  # each has its own limit as well
+        process = self.runtime.manage(self.release, COMMANDS, limit)
         try:
-            self.command(process, {"name": "check", "manage": "check", "may_fail": False}, "check")
+            self.command(process, {"name": "check", "manage": "check", "may_fail": False, "timeout": LOOK_SECONDS}, "check")
             if self.options["first"] and self.app["database"]["engine"] != "none":
                 self.read_plan(process, first_ever)
             if self.record.get("migrations") and not only_check:
@@ -330,7 +334,9 @@ class Deploy:
 
     def read_plan(self, process, first_ever: bool) -> None:
         """Read the migration plan and refuse hazards."""
-        answer, output = process.ask(["plan"])
+        answer, output = process.ask(["plan"], LOOK_SECONDS)
+        if answer.get("late"):
+            raise PhaseError(f"the migration plan was not read within {LOOK_SECONDS} s: does the database answer?", output)
         if "plan" not in answer:
             raise PhaseError("the migration plan could not be read (is the database there?)", output)
         found = [] if first_ever else migrations.hazards(answer["plan"])
@@ -342,9 +348,13 @@ class Deploy:
 
     def command(self, process, command: dict, name: str) -> None:
         """Run one manage.py command; raise PhaseError with its output when it fails and may not."""
-        answer, output = process.ask(shlex.split(command["manage"]))
+        answer, output = process.ask(shlex.split(command["manage"]), command["timeout"])
         if answer["status"] == 0:
             return
+        if answer.get("late"):
+            field = "" if name == "check" else f"; where it needs longer, set commands[{name}].timeout in the app model"
+            raise PhaseError(f"manage.py {command['manage']} did not end within {command['timeout']} s and was stopped{field}", output,
+                             phase="check" if name == "check" else "", look=self.runtime.by_hand(self.release, command["manage"]))
         if command["may_fail"] and not answer.get("ended"):
             self.notes.append(f"warning: {name} failed with {answer['status']}: {output.splitlines()[-1] if output else ''}")
             return
@@ -406,7 +416,7 @@ class Deploy:
         self.store()
         for name in ("static", "frontends"):
             if contained.is_folder(self.shelf.path(target, name)):
-                host.run(["cp", "-a", "--link", "--", f"{self.shelf.path(target, name)}/.", self.shelf.path(self.release, name)])
+                contained.link_tree(self.shelf.path(target, name), self.shelf.path(self.release, name))
         text = host.text(self.shelf.path(target, "env")).replace(target, self.release)
         # How it is reached is that of today, as secrets are: the edge serves these names, whatever the release served once.
         text = env_file.render({**env_file.parse(text), **model.told(self.app, self.record["secure"], frozenset(self.options["secrets"]))})
@@ -427,10 +437,9 @@ class Deploy:
         if self.shelf.record(release).get("sealed"):
             return
         uid, gid = host.ids(self.app["user"])
-        owners = {uid, *(int(word) for word in self.app["container"]["user"].split(":")[:1] if word)}
         for name, group, public in (("code", gid, False), ("static", self.app["edge_group"], True), ("frontends", self.app["edge_group"], True)):
             if contained.is_folder(self.shelf.path(release, name)):
-                contained.seal(self.shelf.path(release, name), owners, group, public)
+                contained.seal(self.shelf.path(release, name), {uid}, group, public)
 
     def start(self) -> None:
         """Start the servers of the new instance beside the live one."""
@@ -491,6 +500,7 @@ class Deploy:
             self.runtime.dead(workers, self.record["started"])
         self.store(switched=time.time())
         self.edge.switch(self.app, self.shelf, self.release)
+        self.runtime.supervise(self.release)
 
     def verify(self) -> None:
         """Ask the app through the edge until the new release answers."""
@@ -651,6 +661,7 @@ class Deploy:
         self.runtime.restore_secrets()
         if self.shelf.live() == self.release:
             self.edge.switch(self.app, self.shelf, before)
+            self.runtime.supervise(before)
         self.runtime.stop(self.release, self.runtime.members(self.release, "singles"))
         if old and self.record.get("started"):
             self.wake(before, self.record.get("quieted") or {})

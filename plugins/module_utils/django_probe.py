@@ -11,6 +11,7 @@ import ast
 import json
 import os
 import re
+import shutil
 import sys
 import traceback
 
@@ -301,31 +302,34 @@ def always_imported(known, first):
     return found
 
 
-def mentioned(root, wanted):
-    """Return which of the names stand anywhere in the project's code, and the names that files such as .env set."""
-    left, found, own, files = set(wanted), set(), set(), 0
+def mentioned(root, wanted, programs=()):
+    """Return which of the names stand anywhere in the project's code or in the programs, and the names that files such as .env set."""
+    left, own, files = set(wanted), set(), 0
     for name in (".env", "settings.ini"):
-        try:
-            with open(os.path.join(root, name), encoding="utf-8", errors="replace") as file:
-                own |= set(re.findall(r"^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=", file.read(), re.MULTILINE))
-        except OSError:
-            pass
+        own |= set(re.findall(r"^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=", text_of(os.path.join(root, name)), re.MULTILINE))
+    # A start script lies beside the project or anywhere in an image.
+    paths = [path for name in programs for path in (os.path.join(root, name), shutil.which(name) or "") if os.path.isfile(path)]
     for base, folders, names in os.walk(root):
         folders[:] = [folder for folder in folders if folder not in SKIPPED and not folder.startswith(".")]
-        for name in names:
-            if not left or files >= MOST_FILES or not (name.endswith(CODE) or name in ("Dockerfile", "Procfile")):
-                continue
+        paths += [os.path.join(base, name) for name in names if name.endswith(CODE) or name in ("Dockerfile", "Procfile") or "." not in name]
+    for path in paths:
+        if not left or files >= MOST_FILES:
+            break
+        if path.endswith(CODE) or os.path.basename(path) in ("Dockerfile", "Procfile") or text_of(path, 2) == "#!":
             files += 1
-            try:
-                with open(os.path.join(base, name), encoding="utf-8", errors="replace") as file:
-                    words = set(re.findall(r"[A-Za-z_][A-Za-z0-9_]*", file.read(MOST_BYTES)))
-            except OSError:
-                continue
+            words = set(re.findall(r"[A-Za-z_][A-Za-z0-9_]*", text_of(path)))
             lower = {word.upper() for word in words}
-            here = {one for one in left if one in words or one.upper() in lower}
-            found |= here
-            left -= here
-    return sorted(found), sorted(own)
+            left -= {one for one in left if one in words or one.upper() in lower}
+    return sorted(set(wanted) - left), sorted(own)
+
+
+def text_of(path, size=MOST_BYTES):
+    """Return the beginning of a file, an empty text where it cannot be read."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read(size)
+    except OSError:
+        return ""
 
 
 def settings_of():
@@ -412,8 +416,9 @@ def main():
     sys.path.insert(0, root)
     names = sorted(os.environ)
     reads, patterns = reads_of(root, module)
-    top = sys.argv[5] if len(sys.argv) > 5 else root  # the code of a monorepo stands beside the folder of manage.py too
-    found, own = mentioned(top, wanted)
+    programs = json.loads(sys.argv[5])
+    top = sys.argv[6] if len(sys.argv) > 6 else root  # the code of a monorepo stands beside the folder of manage.py too
+    found, own = mentioned(top, wanted, programs)
     if top != root:
         own = sorted({*own, *mentioned(root, [])[1]})
     answer = {"names": names, "reads": reads, "patterns": patterns, "mentioned": found, "own": own, "root": root}

@@ -1,14 +1,21 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The Docker networks of an app: one for its data, and one in which the edge reaches those of its processes that take requests.
 
+No container and no edge needs the engine's name server, which is gone while the engine is: what is reached has an address of its own, in the lower half of
+its network, and others know it by their /etc/hosts. Docker gives those of the upper half to whatever asks for none.
+
 An app of a collection before this one has a single network, with all of it. Its containers are put into the second one while they run, so that an edge that
-is no longer in the first goes on reaching them; their next release is made for both.
+is no longer in the first goes on reaching them; their next release is made for both. A network without addresses of ours is one from before as well: what is in
+it is reached by names, until it is made anew (docs/docker.md).
 """
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import ipaddress
+import json
 
+from ansible_collections.quayside.django.plugins.module_utils import contained
 from ansible_collections.quayside.django.plugins.module_utils.docker_engine import Engine, EngineError
 
 
@@ -48,11 +55,98 @@ def missing(app: dict, engine: Engine | None = None) -> list[str]:
     return [name for name in names(app) if not known(engine, name)]
 
 
+def body(app: dict, name: str, subnet: str = "") -> dict:
+    """Return how the engine is asked for a network of an app. Without a subnet it chooses one, and takes no address of ours."""
+    made = {"Name": name, "Driver": "bridge", "CheckDuplicate": True, "Labels": {"quayside.app": app["name"]},
+            "Options": {"com.docker.network.bridge.name": bridge(name)}}
+    if subnet:
+        network = ipaddress.ip_network(subnet)
+        made["IPAM"] = {"Config": [{"Subnet": subnet, "Gateway": str(network[1]), "IPRange": str(list(network.subnets())[1])}]}
+    return made
+
+
+def subnet(found: dict) -> str:
+    """Return the subnet of a network, as the engine describes it, whose lower half is ours; empty for one that is not of that kind."""
+    ours = [one for one in (found.get("IPAM") or {}).get("Config") or [] if one.get("IPRange") and ":" not in one["Subnet"]]
+    return ours[0]["Subnet"] if ours else ""
+
+
+def subnets(app: dict, engine: Engine | None = None) -> dict:
+    """Return network, as a compose project calls it -> its subnet, empty where it takes no address of ours; raises EngineError."""
+    engine = engine or Engine()
+    return {"default": subnet(known(engine, app["network"])), "edge": subnet(known(engine, app["edge_network"]))}
+
+
+def file(app: dict) -> str:
+    """Return the path of the file by which the supervisor makes the networks again, where somebody has removed them."""
+    return f"{app['root']}/lib/supervisor.json"
+
+
+def remembered(app: dict) -> dict:
+    """Return network -> how it was made, from that file."""
+    with contextlib.suppress(ValueError, TypeError):
+        return {one["Name"]: one for one in json.loads(contained.text(file(app)) or "{}").get("networks", [])}
+    return {}
+
+
+def bodies(app: dict, engine: Engine | None = None) -> list[dict]:
+    """Return how the networks of an app are made again: as they are, or were."""
+    engine, before = engine or Engine(), remembered(app)
+    try:
+        found = {name: known(engine, name) for name in names(app)}
+    except EngineError:
+        found = {}
+    return [body(app, name, subnet(found[name])) if found.get(name) else before.get(name, body(app, name)) for name in names(app)]
+
+
 def make(app: dict, name: str, engine: Engine | None = None) -> None:
-    """Make a network of an app."""
-    (engine or Engine()).post("/networks/create", {
-        "Name": name, "Driver": "bridge", "CheckDuplicate": True, "Labels": {"quayside.app": app["name"]},
-        "Options": {"com.docker.network.bridge.name": bridge(name)}})
+    """Make a network of an app: with the subnet that it had, else with one that the engine chooses. Raises EngineError.
+
+    The engine takes addresses of ours only where the subnet was asked for. So it is asked twice: what it has chosen is free, by its own pools too.
+    """
+    engine, before = engine or Engine(), remembered(app).get(name, {})
+    if before.get("IPAM"):
+        with contextlib.suppress(EngineError):  # somebody else has the subnet by now
+            engine.post("/networks/create", before)
+            return
+    for _attempt in range(3):
+        engine.post("/networks/create", body(app, name))
+        chosen = next((one["Subnet"] for one in known(engine, name)["IPAM"]["Config"] if ":" not in one["Subnet"]), "")
+        engine.delete(f"/networks/{name}")
+        with contextlib.suppress(EngineError):  # another network took it meanwhile
+            engine.post("/networks/create", body(app, name, chosen))
+            return
+    engine.post("/networks/create", body(app, name))
+
+
+SERVICES = {"db": 2, "redis": 3}  # in the network of the data: the same number in each subnet
+FIRST = 8  # the first number of a server of a release
+
+
+def service(subnet: str, name: str) -> str:
+    """Return the address of a service of an app's data, empty where its network takes none of ours.
+
+    >>> service("172.18.0.0/16", "db")
+    '172.18.0.2'
+    """
+    network = ipaddress.ip_network(subnet) if subnet else None
+    return str(network[SERVICES[name]]) if network and network.num_addresses > 2 * FIRST else ""
+
+
+def choose(names: list[str], subnet: str, start: int, busy: set, kept: set) -> dict:
+    """Return process -> address for the servers of a release, without those for which there is none left.
+
+    :param names: of the processes
+    :param subnet: of the network
+    :param start: any number: where the first try is. An address is used again as late as can be, since something may still speak to its last owner
+    :param busy: addresses that are never taken: those of the live release, and of what runs
+    :param kept: addresses that are taken last: those of kept releases, which nobody starts again under them
+    """
+    network = ipaddress.ip_network(subnet)
+    numbers = range(FIRST, min(network.num_addresses // 2, 4096))
+    order = [str(network[numbers[(start + step) % len(numbers)]]) for step in range(len(numbers))]
+    free = (address for address in sorted(order, key=lambda address: address in kept) if address not in busy)
+    return dict(zip(names, free))
 
 
 def strays(app: dict, engine: Engine | None = None) -> dict:

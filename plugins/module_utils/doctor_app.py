@@ -98,7 +98,9 @@ def candidates(app: dict) -> list[str]:
     """Return the names of variables that the user has set and that the project ought to name somewhere."""
     # What runs no Python (Node, Java) is built, or comes in an image, and names its variables where nobody looks.
     ours = [process for process in app["processes"] if not runs_no_python(app, process)]
-    names = [*app["env"], *app.get("secret_names", []), *(name for process in ours for name in process["env"])]
+    # All processes get the app's variables, and nobody looks into another image.
+    whole = all(not app.get("images") or process["image"] == app["images"][0]["name"] for process in app["processes"])
+    names = [*([*app["env"], *app.get("secret_names", [])] if whole else []), *(name for process in ours for name in process["env"])]
     return sorted({name for name in names if name not in NEEDED and not LIBRARIES.search(name)})
 
 

@@ -28,6 +28,7 @@ from ansible_collections.quayside.django.plugins.module_utils import (
     dns_query,
     doctor_app,
     doctor_host,
+    doctor_processes,
     edges,
     env_file,
     host,
@@ -42,7 +43,7 @@ from ansible_collections.quayside.django.plugins.module_utils import (
 )
 from ansible_collections.quayside.django.plugins.module_utils import lock as locks
 from ansible_collections.quayside.django.plugins.module_utils.deploy import RUNTIMES
-from ansible_collections.quayside.django.plugins.module_utils.docker_engine import EngineError
+from ansible_collections.quayside.django.plugins.module_utils.docker_engine import Engine, EngineError
 from ansible_collections.quayside.django.plugins.module_utils.doctor import finding
 
 PROBE_TIMEOUT, TOOL_TIMEOUT, SOURCES = 60, 15, 8
@@ -98,6 +99,8 @@ def look(options: dict) -> dict:
     jobs += [(f"certificates of {app['name']}", lambda app=app: served_certificates(app, options["certificate_days"], now)) for app in served]
     if any(app["edge"] == "traefik" for app in served):
         jobs.append(("traefik", left_out))
+    if "apps" in groups and any(app["runtime"] == "compose" for app in everyone):
+        jobs.append(("volumes", unused_volumes))
     if "apps" in groups:
         jobs += [(f"app {app['name']}", lambda app=app: application(app, everyone)) for app in apps]
     return {"now": now, "synchronized": synchronized(), "findings": together(jobs)}
@@ -299,6 +302,7 @@ def application(app: dict, apps: list[dict]) -> list[dict]:
                              "run quayside.django.deploy", app["name"]))
     found += [finding("release.damaged", "error", f"app {app['name']}: release {live}", f"{text}, so its next start fails", "run quayside.django.deploy, which "
                       "makes it anew", app["name"]) for text in RUNTIMES[app["runtime"]](app, shelf).damage(live)]
+    found += of_processes(app, apps, shelf, live, bool(holder) and not stale)
     seen = ask(app, shelf, live)
     folders = {"static": [app["static"]["root"] if app["static"]["root"].startswith("/") else shelf.path(live, "static")],
                "media": [app["media"]["root"] if app["media"]["root"].startswith("/") else f"{app['shared']}/media"]}
@@ -312,6 +316,24 @@ def application(app: dict, apps: list[dict]) -> list[dict]:
     wanted, others = connections(app, apps)
     found += doctor_app.connections(app, seen, wanted, others)
     return [*found, *public(app, shelf, live, record)]
+
+
+def of_processes(app: dict, apps: list[dict], shelf, live: str, deploying: bool) -> list[dict]:
+    """Return what is wrong with what runs of an app. ``deploying``: a run is at work, whose instances come and go."""
+    current = dict(app, processes=shelf.record(live).get("processes", app["processes"]))
+    made = RUNTIMES[app["runtime"]](current, shelf)
+    seen, running = made.describe(live), made.running()
+    cores, memory = host.size()
+    plan = sizing.plan({"cores": cores, "memory": memory}, apps)
+    found = doctor_processes.findings(current, seen)
+    found += doctor_processes.room(current, seen, plan["apps"][app["name"]]["processes"], plan["reserve"], memory)
+    return found + ([] if deploying else doctor_processes.leftovers(current, running, live, {release for release in running if made.ending(release)}))
+
+
+def unused_volumes() -> list[dict]:
+    """Return the volumes that no container uses and nobody has named."""
+    listed = Engine().get("/volumes", filters={"dangling": ["true"]}).get("Volumes") or []
+    return doctor_processes.unused_volumes([one["Name"] for one in listed if "com.docker.volume.anonymous" in (one.get("Labels") or {})])
 
 
 def by_hand(app: dict, shelf, live: str) -> str:
@@ -330,8 +352,9 @@ def connections(app: dict, apps: list[dict]) -> tuple[int, int]:
 def ask(app: dict, shelf, live: str) -> dict:
     """Return what the live release says of itself: it runs in its own Python, env and sandbox. Empty when it gave no answer."""
     made = RUNTIMES[app["runtime"]](app, shelf)
-    argv = made.one_off(live, [*made.python(live), "-", app["manage"], app["settings"], json.dumps(doctor_app.candidates(app) + ["SECRET_KEY"]),
-                               django_run.INVALID_INDEXES, *([shelf.path(live, "code")] if app["runtime"] == "systemd" else [])],
+    names = json.dumps(doctor_app.candidates(app) + ["SECRET_KEY"])
+    argv = made.one_off(live, [*made.python(live), "-", app["manage"], app["settings"], names, django_run.INVALID_INDEXES, json.dumps(made.programs(live)),
+                               *([shelf.path(live, "code")] if app["runtime"] == "systemd" else [])],
                         f"doctor-{os.getpid()}", PROBE_TIMEOUT)
     try:
         with ONE_AT_A_TIME:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ansible_collections.quayside.django.plugins.module_utils import model, rotation
+from ansible_collections.quayside.django.plugins.module_utils import model, processes, rotation
 from ansible_collections.quayside.django.plugins.module_utils.doctor import finding
 
 TRUE = ("1", "true", "yes", "on")
@@ -13,7 +13,16 @@ TRUE = ("1", "true", "yes", "on")
 def findings(app: dict) -> list[dict]:
     """Return what is wrong in one app of the model."""
     env = {key: value for key, value in model.environment(app).items() if key in app["env"]}
-    return hosts(app, env) + origins(app, env) + files(app, env) + redirect(app, env) + names(app, env) + halfway(app) + short(app)
+    return hosts(app, env) + origins(app, env) + files(app, env) + redirect(app, env) + names(app, env) + halfway(app) + short(app) + scripts(app)
+
+
+def scripts(app: dict) -> list[dict]:
+    """Return a finding for each start script, of which nobody has said what it starts."""
+    return [finding("process.kind", "warning", f"app {app['name']}: processes[{process['name']}]",
+                    f"{'`' + process['command'] + '`' if process['command'] else 'the command of its image'} does not say what it starts: a celery worker "
+                    "behind it would take tasks while it is told to end, and a beat would run twice while a deploy hands over",
+                    "say it by kind: celery-worker, celery-beat, server or other", app["name"])
+            for process in app["processes"] if process["kind"] == "other" and process["unnamed"] and processes.is_wrapper(process["command"])]
 
 
 def halfway(app: dict) -> list[dict]:

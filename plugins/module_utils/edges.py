@@ -26,17 +26,22 @@ MARK = "# Made by quayside.django"
 
 
 def loopback(app: dict, record: dict, release: str) -> dict:
-    """Return process -> address of a release whose ports are on this host's loopback."""
-    ports = record.get("ports") or {}
-    return {process["name"]: f"127.0.0.1:{ports[process['name']]}" for process in reached(app, record) if process["name"] in ports}
+    """Return process -> address of a release on this host: of its own where it has one, else a port of the loopback."""
+    ports, own = record.get("ports") or {}, record.get("addresses") or {}
+    found = {process["name"]: f"127.0.0.1:{ports[process['name']]}" for process in reached(app, record) if process["name"] in ports}
+    # A published port is answered by a program of the engine's, and ends with it.
+    return {**found, **{process["name"]: f"{own[process['name']]}:{process['port']}" for process in reached(app, record) if process["name"] in own}}
 
 
 def networked(app: dict, record: dict, release: str) -> dict:
     """Return process -> address of a release on the Docker network that its app and the edge have together.
 
-    The network is part of the name: an edge is in the networks of several apps, and two releases of the same commit may have one id.
+    A release of before has names there alone, for which nginx asks the engine. The network is part of those: an edge is in the networks of several apps, and
+    two releases of the same commit may have one id.
     """
-    return {process["name"]: f"{process['name']}-{release}.{app['edge_network']}:{process['port']}" for process in reached(app, record)}
+    places = {process["name"]: f"{process['name']}-{release}.{app['edge_network']}" for process in reached(app, record)}
+    places.update(record.get("addresses") or {})
+    return {process["name"]: f"{places[process['name']]}:{process['port']}" for process in reached(app, record)}
 
 
 def reached(app: dict, record: dict) -> list[dict]:
@@ -100,9 +105,13 @@ class Nginx:
     reloaded; the site reads them through the link as well.
     """
 
-    published = True
     folder = "/etc/nginx"
     addresses = staticmethod(loopback)
+
+    @staticmethod
+    def publishes(addresses: dict) -> bool:
+        """Return whether containers need ports of this host for it, when they have these addresses in its network."""
+        return not addresses
 
     @classmethod
     def switch(cls, app: dict, shelf, release: str) -> None:
@@ -166,9 +175,13 @@ class Nginx:
 class NginxContainer(Nginx):
     """nginx in a container of the project ``quayside-edge``: it reaches the processes by their names on the app's network."""
 
-    published = False
     folder = f"{FOLDER}/nginx"
     addresses = staticmethod(networked)
+
+    @staticmethod
+    def publishes(addresses: dict) -> bool:
+        """Return whether containers need ports of this host for it."""
+        return False
 
     @classmethod
     def test(cls) -> None:
@@ -230,8 +243,12 @@ class Traefik(NginxContainer):
 class NoEdge:
     """No edge of ours: the link is still what says which release is live."""
 
-    published = True
     addresses = staticmethod(loopback)
+
+    @staticmethod
+    def publishes(addresses: dict) -> bool:
+        """Return whether containers need ports of this host for it: whoever has no edge of ours reaches them by those."""
+        return True
 
     @staticmethod
     def switch(app: dict, shelf, release: str) -> None:

@@ -40,7 +40,6 @@ LOGIN = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}\Z")
 MEMORY = re.compile(r"^[1-9][0-9]*(\.[0-9]+)?[KMGT]?\Z")
 REDIS_MEMORY = re.compile(r"^(auto|[1-9][0-9]*([kKmMgG][bB]?)?)\Z")
 REDIS_POLICIES = ("noeviction", "allkeys-lru", "allkeys-lfu", "allkeys-random", "volatile-lru", "volatile-lfu", "volatile-random", "volatile-ttl")
-USER_OF_CONTAINER = re.compile(r"^[1-9][0-9]*(:[0-9]+)?\Z")
 MOUNT_OPTIONS = {"ro", "rw", "z", "Z", "cached", "consistent", "delegated", "nocopy"}
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
@@ -215,10 +214,21 @@ def inside(value: str, _app: dict) -> str:
 
 def beside(value: str, app: dict) -> str:
     """Refuse what leads out of the repository from the app's root: in a monorepo what lies beside that is a part of the repository too."""
-    path = posixpath.normpath(posixpath.join(app["source"]["subdir"], value))
+    path = in_repository(app, value)
     if value.startswith("/") or not RELATIVE.match(path) or not RELATIVE.match(value.replace("../", "")):
         return f"{value!r} is no path inside the repository"
     return ""
+
+
+def in_repository(app: dict, path: str) -> str:
+    """Return a path from the app's root as one from the top of the repository, ``.`` for the top itself."""
+    return posixpath.normpath(posixpath.join(app["source"]["subdir"], path))
+
+
+def seen(app: dict, command: dict) -> bool:
+    """Return True when the folder in which a command of ``build`` runs is among its inputs."""
+    wanted, inputs = in_repository(app, command["folder"]), [in_repository(app, path) for path in command["inputs"]]
+    return "." in inputs or below(wanted, inputs)
 
 
 def part(value: str, app: dict) -> str:
@@ -259,6 +269,8 @@ def volume(value: str, app: dict) -> str:
     source, _colon, rest = value.partition(":")
     target, _colon, options = rest.partition(":")
     words = set(options.split(",")) if options else set()
+    if FOLDER_NAME.match(source) and normal(target):
+        return f"{value!r} names a volume of Docker's, and data of an app lie in its own folders: write folders: [{{name: {source}, path: {target}}}]"
     if not source.startswith("/") or not target:
         return f"{value!r} is no mount of a folder of the host, such as /srv/in:/in:ro"
     if words - MOUNT_OPTIONS:
@@ -445,7 +457,7 @@ CHECKS = {
     "processes[].workers": settled, "processes[].route": route, "processes[].routes[]": route, "processes[].secrets[]": secret_name,
     "processes[].memory": pattern(MEMORY, "no size such as 512M"), "processes[].cpu": pattern(re.compile(r"^[1-9][0-9]*%\Z"), "no share such as 150%"),
     "processes[].env": variables,
-    "build[].command": lines, "build[].folder": beside, "build[].env": variables, "build[].secrets[]": secret_name,
+    "build[].command": lines, "build[].folder": beside, "build[].inputs[]": beside, "build[].env": variables, "build[].secrets[]": secret_name,
     "frontends[].name": word, "frontends[].route": route, "frontends[].folder": built_folder, "frontends[].image": word,
     "frontends[].fallback": inside,
     "folders[].name": folder_name, "folders[].path": place,
@@ -460,7 +472,7 @@ CHECKS = {
     "health.path": pattern(REQUEST, "no path of a request, such as /healthz/"), "health.host": pattern(HOST, "no name or address"), "health.text": text,
     "health.json": plain_values, "body_size": size, "headers": headers, "site_extra": lines,
     "allow[].path": route, "allow[].addresses[]": addresses, "allow[].users": users, "limits[].path": route, "limits[].exempt[]": route,
-    "container.user": pattern(USER_OF_CONTAINER, "no uid:gid such as 1000:1000, and never root (0)"), "container.writable[]": container_path,
+    "container.writable[]": container_path,
     "container.volumes[]": volume, "sandbox.writable[]": host_folder, "sandbox.relax[]": directive,
     "outbound.private[]": addresses,
 }

@@ -41,9 +41,20 @@ class Refused(Exception):
         self.reason, self.log, self.look = reason, log, look
 
 
+def by_ssh(repo: str) -> bool:
+    """Return True for a repository that is reached by SSH: ssh://…, or host:path."""
+    return repo.startswith("ssh://") or "://" not in repo
+
+
 def shown(repo: str) -> str:
-    """Return a repository's URL without a password that somebody wrote into it."""
-    return re.sub(r"//[^/@]*@", "//***@", repo)
+    """Return a repository's URL without a password that somebody wrote into it. The user of SSH is none; that of HTTP may be a token."""
+    return re.sub(r"//([^/@:]*)(:[^/@]*)?@", r"//\1@" if by_ssh(repo) else "//***@", repo)
+
+
+def typed(repo: str, key_file: str = "") -> str:
+    """Return the command by which a person tries to read a repository; git asks for a login of HTTP itself."""
+    ssh = f"GIT_SSH_COMMAND='ssh -i {key_file} -o IdentitiesOnly=yes' " if key_file else ""
+    return f"{ssh}git ls-remote {shown(repo).replace('//***@', '//')}"
 
 
 def login(repo: str) -> tuple[str, dict]:
@@ -127,7 +138,37 @@ class Mirror:
         words = ("fetch", "--quiet", "--prune", "--force", "--no-auto-maintenance", "--", plain, "+refs/*:refs/*", "^refs/replace/*")
         done = self.git(*words, settings=settings)
         if done.returncode:
-            raise Refused(f"the repository {shown(repo)} cannot be read", done.stderr.decode("utf-8", "replace"), f"git ls-remote {shown(repo)}")
+            log = done.stderr.decode("utf-8", "replace")
+            reason, look = self.unreadable(repo, log)
+            raise Refused(f"the repository {shown(repo)} cannot be read{reason}", log, look)
+
+    def unreadable(self, repo: str, log: str) -> tuple[str, str]:
+        """Return why a repository cannot be read, after its name, and what to type on the host."""
+        if not by_ssh(repo):
+            return "", typed(repo)
+        if "HOST IDENTIFICATION HAS CHANGED" in log:
+            url = urlsplit(repo)
+            name = (f"[{url.hostname}]:{url.port}" if url.port else url.hostname) if "://" in repo else repo.partition(":")[0].rpartition("@")[2]
+            return (": its server has another host key than before. If that is right, remove the old one and deploy again",
+                    f"ssh-keygen -f {self.folder}/known_hosts -R '{name}'")
+        if "Permission denied" not in log and "Could not read from remote repository" not in log:
+            return "", typed(repo)
+        if not self.key:
+            return (": the app has no deploy key. Give it one as the secret SOURCE_KEY (docs/getting-started.md, \"Private repositories\")", "")
+        public, fingerprint = self.public_half()
+        if not public:
+            return (": the secret SOURCE_KEY is no private key that ssh takes: without a passphrase, and with its line breaks", "")
+        return (f" by the deploy key, the secret SOURCE_KEY ({fingerprint}). Give its public half to the repository: {public}\n"
+                f"to try a key, where its file is: {typed(repo, 'FILE')}", "")
+
+    def public_half(self) -> tuple[str, str]:
+        """Return the public half of the deploy key and its fingerprint, empty for what is no key."""
+        public = subprocess.run(["ssh-keygen", "-y", "-P", "", "-f", self.key], check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        if public.returncode:
+            return "", ""
+        line = " ".join(public.stdout.split()[:2])
+        listed = subprocess.run(["ssh-keygen", "-l", "-f", "-"], check=False, capture_output=True, text=True, input=f"{line}\n")
+        return line, listed.stdout.split()[1] if listed.returncode == 0 else ""
 
     def ref(self, name: str) -> str:
         """Return the commit of a ref by its whole name, empty when there is none. ``rev-parse`` would also take refs/heads/refs/tags/x for refs/tags/x."""

@@ -15,6 +15,7 @@ write, text, folder, link, remove, sync_folder = (contained.write, contained.tex
 LOCALE = {"LC_ALL": "C.UTF-8", "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
 LOG_LINES = 15
 JOURNAL = "journalctl --namespace='*'"  # that of the host, and those of the apps
+ONE_OFF_STOP = 10  # seconds that a one-off has to end when its time is over
 BUILD_LINES = 40  # the cause stands above the stack of whoever ran it
 
 
@@ -60,7 +61,7 @@ def one_off_argv(app: dict, properties: list[str], command: list[str], name: str
     """Return the argv that runs ``command`` as the app's user in a transient unit: systemd ends it with all its children."""
     argv = ["systemd-run", "--quiet", "--wait", "--pipe", "--collect", f"--unit={name}", "--service-type=exec",
             f"--property=User={app['user']}", f"--property=Group={app['user']}", f"--property=WorkingDirectory={folder}",
-            f"--property=RuntimeMaxSec={timeout}", "--property=UMask=0027", "--property=KillMode=control-group"]
+            f"--property=RuntimeMaxSec={timeout}", f"--property=TimeoutStopSec={ONE_OFF_STOP}", "--property=UMask=0027", "--property=KillMode=control-group"]
     argv += [f"--property=EnvironmentFile={path}" for path in env_files or []]
     argv += [f"--property={line}" for line in properties]
     argv += [f"--setenv={key}={value}" for key, value in (env or {}).items()]

@@ -19,6 +19,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
+from ansible_collections.quayside.django.plugins.module_utils import contained
+
 CLOSED = "the connection was closed without an answer"
 BODY_LIMIT = 1024 * 1024
 BODY_SHOWN = 200
@@ -131,7 +133,8 @@ class _Connection(http.client.HTTPConnection):
         if self.check.socket:
             self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             self.sock.settimeout(self.timeout)
-            self.sock.connect(self.check.socket)
+            with contained.socket_at(self.check.socket) as place:
+                self.sock.connect(place)
             return
         self.sock = socket.create_connection((self.host, self.port), self.timeout)
         if self.url.scheme == "https":
@@ -158,8 +161,11 @@ def _name(host: str) -> str:
     return urlsplit(f"//{host}").hostname or "" if host else ""
 
 
-def ask(check: Check) -> Answer:
-    """Ask once, follow no redirect, and return the answer; an endpoint that cannot be asked is an answer with `error`."""
+def ask(check: Check, gate: Callable[[], object] | None = None) -> Answer:
+    """Ask once, follow no redirect, and return the answer; an endpoint that cannot be asked is an answer with `error`.
+
+    `gate` is called between the connection and the request: it may wait for others that connect too.
+    """
     started = time.monotonic()
     connection = _Connection(check, check.timeout)
     late = threading.Event()
@@ -175,6 +181,11 @@ def ask(check: Check) -> Answer:
     watchdog.daemon = True
     watchdog.start()
     try:
+        if gate:
+            try:
+                connection.connect()
+            finally:
+                gate()
         connection.putrequest("GET", check.target, skip_host=True, skip_accept_encoding=True)
         connection.putheader("Host", check.host or (urlsplit(check.url).netloc.rpartition("@")[2] or "localhost"))
         if check.scheme:
@@ -207,6 +218,8 @@ def _why(check: Check, error: Exception) -> str:
     """The words for an endpoint that gave no answer."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the certificate is not trusted: {error.verify_message}"
+    if isinstance(error, contained.ContainedError):
+        return str(error.strerror)
     if isinstance(error, FileNotFoundError) and check.socket:
         return "the socket is not there yet"
     if isinstance(error, ConnectionRefusedError):
@@ -323,12 +336,14 @@ def wait(
     successes: int = 1,
     interval: float | None = None,
     alive: Callable[[], str] | None = None,
+    together: bool = False,
 ) -> Result:
     """Ask until every check was good `successes` times in a row, all in the same rounds.
 
     It ends without success after `deadline` seconds, or at once when `alive` returns a reason (the probed process has died).
     At least one round is always asked. `interval` is the pause between rounds in seconds; without one it is 0.05 where only
-    unix sockets are asked and 0.5 elsewhere.
+    unix sockets are asked and 0.5 elsewhere. `together`: all checks connect before the first of them asks, so that workers which take one
+    connection at a time answer one each.
     """
     checks = (checks,) if isinstance(checks, Check) else tuple(checks)
     if not checks:
@@ -338,11 +353,18 @@ def wait(
     started = time.monotonic()
     attempts = row = 0
     outcomes: tuple[Outcome, ...] = ()
-    with ThreadPoolExecutor(max_workers=min(len(checks), 16)) as pool:
+    with ThreadPoolExecutor(max_workers=len(checks) if together else min(len(checks), 16)) as pool:
+        barrier = threading.Barrier(len(checks)) if together else None
 
         def one(check: Check) -> Outcome:
             left = max(started + deadline - time.monotonic(), 0.1)
-            answer = ask(replace(check, timeout=min(check.timeout, left)))
+            seconds = min(check.timeout, left)
+
+            def gate() -> None:
+                with contextlib.suppress(threading.BrokenBarrierError):
+                    barrier.wait(seconds)
+
+            answer = ask(replace(check, timeout=seconds), gate if barrier else None)
             return Outcome(check, answer, judge(check, answer))
 
         while True:
@@ -350,6 +372,8 @@ def wait(
             if dead:
                 break
             outcomes = tuple(pool.map(one, checks)) if len(checks) > 1 else (one(checks[0]),)
+            if barrier:
+                barrier.reset()
             attempts += 1
             row = 0 if any(outcome.reason for outcome in outcomes) else row + 1
             if row >= successes:
@@ -359,7 +383,7 @@ def wait(
             # An endpoint that is slow to become well is not asked twenty times a second for minutes.
             time.sleep(interval if time.monotonic() - started < PATIENCE else max(interval, URL_INTERVAL))
     seconds = time.monotonic() - started
-    bad = [describe(outcome) for outcome in outcomes if outcome.reason]
+    bad = list(dict.fromkeys(describe(outcome) for outcome in outcomes if outcome.reason))
     if not bad and row:
         bad = [f"{', '.join(check.label for check in checks)}: good {row} times in a row, wanted {successes}"]
     if dead:

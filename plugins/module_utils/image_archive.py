@@ -44,10 +44,14 @@ class Header(tarfile.TarInfo):
 
 @dataclass(frozen=True)
 class Contents:
-    """The one image of an archive: its id (``sha256:…``), its configuration, its layers in order, and the names that the archive would give away."""
+    """The one image of an archive: its id (``sha256:…``), its configuration, its layers in order, and the names that the archive would give away.
+
+    ``diff_ids`` are the digests of its layers as the configuration has them: by those every engine knows what it has loaded.
+    """
 
     image: str
     config: bytes
+    diff_ids: tuple
     layers: tuple
     names: tuple
 
@@ -100,8 +104,10 @@ def contents(tar: tarfile.TarFile) -> Contents:
         digest = hashlib.sha256(text).hexdigest()
         if digest != DIGEST.search(config)[0]:
             raise ArchiveError(f"is damaged or forged: the configuration of its image is {digest[:12]} and not {DIGEST.search(config)[0][:12]}")
-        return Contents(f"sha256:{digest}", text, tuple(member(members, layer) for layer in layers), tuple(names(tar, members, manifest[0])))
-    except (tarfile.TarError, EOFError, OSError, ValueError, RecursionError) as error:
+        rootfs = json.loads(text).get("rootfs") or {}
+        return Contents(f"sha256:{digest}", text, tuple(rootfs.get("diff_ids") or ()), tuple(member(members, layer) for layer in layers),
+                        tuple(names(tar, members, manifest[0])))
+    except (tarfile.TarError, EOFError, OSError, ValueError, AttributeError, RecursionError) as error:
         raise ArchiveError(f"is no archive of `docker save`: {error}") from error
 
 

@@ -41,6 +41,12 @@ PROCESS = {
         "Any other command uses C($SOCKET) or C($PORT), C($RELEASE), C($PROCESS) and C($COPY). What it prints goes to the journal; files in "
         "C($LOGS), which is shared/logs, are rotated.",
         "With C(runtime: compose) it takes the place of the image's command, and may be left out where that one is right."]},
+    "kind": {"type": "str", "choices": list(processes.KINDS), "description": [
+        "What it is, where its command does not say so: a start script (C(/start-worker)), a shell, or the image's own command. C(server) takes requests, at "
+        "C($PORT); C(celery-worker) takes no more tasks and ends what it has while a deploy hands over; C(celery-beat) never runs twice. "
+        "Default: by the command, and C(server) for what takes requests.",
+        "Celery 5 behind a script gets its node name, concurrency and schedule by variables (C(CELERY_WORKER_HOSTNAME)), so the script must not give "
+        "C(--hostname), and it ends with C(exec celery …). Its app is C(CELERY_APP) of the env, else that of another process, else the settings' package."]},
     "image": {"type": "str", "description": "With C(runtime: compose): the image that it runs, a name from images. Default: the first."},
     "port": {"type": "int", "default": 0, "description": [
         "With C(runtime: compose): the port that it listens on inside its container. Default: 8000 for what takes requests.",
@@ -50,9 +56,13 @@ PROCESS = {
     "check": {"type": "str", "default": "", "description": [
         "Path that is asked before the switch, for a process other than the one that the health path belongs to (C(/)); any status below 400 "
         "is good. Empty: it only has to accept connections."]},
+    "probe": {"type": "bool", "default": True, "description": [
+        "Whether a new release has to answer here before it goes live. C(false) for what waits for the workers (flower behind a start script), since "
+        "workers start after the probe."]},
     "workers": {"type": "str", "default": "auto", "description": [
         "Workers of a server, or the concurrency of a celery worker. C(auto): 2 x cores + 1, capped by the host's memory; "
-        "for celery its own default of one per core. A number in the project's gunicorn.conf.py wins over C(auto)."]},
+        "for celery its own default of one per core. A number in the project's gunicorn.conf.py wins over C(auto), as does a C(WEB_CONCURRENCY) of the env or "
+        "of the image. A number here is never changed; a start script gets it as C(WEB_CONCURRENCY)."]},
     "threads": {"type": "int", "description": [
         "Threads of each gunicorn worker (more than 1 makes gthread workers). Default: that of the project's gunicorn.conf.py, else 1."]},
     "timeout": {"type": "int", "description": [
@@ -109,6 +119,9 @@ FRONTEND = {
 BUILD = {
     "command": {"type": "str", "required": True, "description": "A shell line: C(npm ci && npm run build)."},
     "folder": {"type": "str", "default": "", "description": "Folder from the app's root in which it runs; C(../frontend) is one beside it in the repository."},
+    "inputs": {"type": "list", "elements": "str", "default": [], "description": [
+        "Folders and files from the app's root that it reads, its own folder among them (C([frontend, templates])). It sees nothing else of the source, "
+        "and runs again only when one of them changes. Default: all of the source."]},
     "env": {"type": "dict", "default": {}, "description": "Variables for it, beside the app's."},
     "secrets": {"type": "list", "elements": "str", "default": [], "description": [
         "Names of the app's secrets that this command gets as variables, such as a token of a registry of packages. It sees no others."]},
@@ -220,6 +233,9 @@ SPEC = {
             "Branch, tag or commit; with images from a registry their tag. C(-e version=…) on the command line wins. Default: C(main); "
             "C(latest) for images from a registry; for a folder its commit, where it is one of git's without changes."]},
         "subdir": {"type": "str", "default": "", "description": "Folder of the repository that is the app's root."},
+        "build_ssh": {"type": "bool", "default": False, "description": [
+            "Lend the deploy key to what builds, by an ssh-agent, for requirements and packages of npm by C(git+ssh) and C(RUN --mount=type=ssh). Who can push "
+            "a branch that is deployed can use the key then, while the build runs."]},
         "without": {"type": "list", "elements": "str", "default": [], "choices": ["submodules", "lfs"], "description":
             "What of the repository may be missing in a release. A deploy fetches no submodules and no files of Git LFS, and refuses a version that has some."},
     }, "Where the code comes from. A deploy key for C(git@…) is the secret C(SOURCE_KEY)."),
@@ -320,14 +336,15 @@ SPEC = {
     "allow": sub(ALLOW, "Paths for some addresses only.", True, []),
     "limits": sub(LIMIT, "How many requests an address may send.", True, []),
     "container": sub({
-        "user": {"type": "str", "default": "", "description": [
-            "User that its containers run as, as C(uid:gid). Default: the app's own Unix user, who owns what they write. Never root."]},
         "read_only": {"type": "bool", "default": True, "description": "The image's files cannot be changed; /tmp and /dev/shm can."},
         "writable": {"type": "list", "elements": "str", "default": [], "description": [
             "Folders in the container that it may write to besides; kept in memory, empty at each start (C(/app/.next/cache))."]},
         "volumes": {"type": "list", "elements": "str", "default": [], "description": [
             "More folders of the host, as compose writes them (C(/srv/in:/in:ro)): data of the app's own, and read-only /etc/ssl/certs, "
             "/etc/localtime, /etc/timezone, /usr/share and /usr/local/share."]},
+        "init": {"type": "bool", "default": True, "description": [
+            "Docker's own init is process 1: it hands signals on and takes in processes whose parent has ended. false: where the image brings an init "
+            "that has to be process 1 (s6-overlay)."]},
         "interval": {"type": "int", "default": 30, "description": "Seconds between two of Docker's health checks."},
         "timeout": {"type": "int", "default": 10, "description": "Seconds that one may take."},
         "retries": {"type": "int", "default": 3, "description": "Failures in a row after which a container is unhealthy."},
@@ -350,11 +367,14 @@ SPEC = {
 
 COMMANDS = [{"name": "migrate", "manage": "migrate --noinput", "once": True},
             {"name": "collectstatic", "manage": "collectstatic --noinput", "once": False}]
-DRAIN = {"http": 30, "worker": 300, "beat": 20, "other": 30}
+DRAIN = {"server": 30, "celery-worker": 300, "celery-beat": 20, "other": 30}
 PASSWORD_IN_URL = re.compile(r"://[^/@\s]*:[^/@\s]+@")
 CONTAINER_EDGES = ("nginx_container", "traefik")
 NAMES = ("version", "tag")  # of commits, branches and images: one of digits alone loses its zeroes without quotes
 ALIAS = re.compile(r"^\$(?:\{([A-Za-z_][A-Za-z0-9_]*)\}|([A-Za-z_][A-Za-z0-9_]*))\Z")
+# Fields of before, and what to do without them.
+GONE = {"container.user": "there is no such field any more: containers run as the app's own Unix user, by number, who owns what they write. Leave it out; "
+                          "where the image lets only a user of its own read its code, add `RUN chmod -R a+rX FOLDER` to the Dockerfile"}
 WITHOUT_HTTP3 = ("bookworm", "jammy", "noble")  # nginx before 1.25
 HSTS = "Strict-Transport-Security"
 
@@ -430,7 +450,9 @@ def unreadable(app: dict) -> list[str]:
 def unknown_keys(value: dict, spec: dict, prefix: str):
     """Yield a text for each key that ``spec`` does not know, with the nearest that it knows."""
     for key, item in value.items():
-        if key not in spec:
+        if f"{prefix}{key}" in GONE:
+            yield f"{prefix}{key}: {GONE[f'{prefix}{key}']}"
+        elif key not in spec:
             near = difflib.get_close_matches(str(key), spec, 1)
             hint = f"did you mean {prefix}{near[0]}?" if near else f"known are {', '.join(sorted(spec))}"
             yield f"{prefix}{key} is no field of the model: {hint} (docs/app-model.md)"
@@ -561,20 +583,22 @@ def image_defaults(app: dict, image: dict) -> dict:
 
 def process_defaults(app: dict, process: dict) -> dict:
     """Return a process with what follows from its command: ``kind``, ``socket`` or ``tcp`` for what takes requests, and by which."""
-    what = processes.kind(process["command"])
-    process["kind"] = what
+    known, named = processes.kind(process["command"]), process["kind"]
+    what = known if named is None else named
     compose = app["runtime"] == "compose"
-    process["socket"] = "$SOCKET" in process["command"] or (what == "http" and not compose and not process["port"])
+    process["socket"] = "$SOCKET" in process["command"] or (known == "server" and not compose and not process["port"])
     reached = bool(process["port"] or process["route"] or process["routes"]) or "$PORT" in process["command"]
-    process["tcp"] = not process["socket"] and (what == "http" or reached or
-                                                (compose and process["name"] == "web"))
+    process["tcp"] = not process["socket"] and (what == "server" or reached or (compose and process["name"] == "web" and named is None))
     process["serves"] = process["socket"] or process["tcp"]
+    if named is None and what == "other" and process["serves"]:
+        what = "server"
+    process["kind"], process["unnamed"] = what, named is None
     if compose:
         process["image"] = process["image"] or app["images"][0]["name"]
         process["port"] = process["port"] or (CONTAINER_PORT if process["tcp"] else 0)
         process["data"] = process["image"] == app["images"][0]["name"] if process["data"] is None else process["data"]
     if process["single"] is None:
-        process["single"] = what == "beat"
+        process["single"] = what == "celery-beat"
     process["silent"] = [field for field in ("threads", "timeout", "drain") if process[field] is None] + ["workers"] * (process["workers"] == "auto")
     process["threads"] = 1 if process["threads"] is None else process["threads"]
     process["timeout"] = 60 if process["timeout"] is None else process["timeout"]
@@ -621,6 +645,8 @@ def inspect_source(app: dict) -> list[str]:
         found.append("source: give repo or folder, not both")
     found += [f"build[{number}].secrets: {name} is none of the app's secrets; there are {', '.join(sorted(secret_environment(app)))}"
               for number, command in enumerate(app["build"]) for name in command["secrets"] if name not in secret_environment(app)]
+    found += [f"build[{number}].inputs: the command runs in {command['folder'] or '.'} and would not see it: name that too, or leave inputs out"
+              for number, command in enumerate(app["build"]) if command["inputs"] and not fields.seen(app, command)]
     words = [("options", word) for word in python_env.options(app["python"])[0]] + [("packages", word) for word in app["python"]["packages"]]
     found += [f"python.{field}: a login stands in it, and every user of the host would see it among the arguments: give it by python.env (UV_INDEX, "
               "PIP_EXTRA_INDEX_URL) or in a requirements file" for field, word in words if PASSWORD_IN_URL.search(word)]
@@ -630,6 +656,8 @@ def inspect_source(app: dict) -> list[str]:
         if app["images"]:
             found.append("images: are for runtime: compose; with systemd the code comes from source")
         return found
+    if source["build_ssh"] and not any(image["from"] == "build" for image in app["images"]):
+        found.append("source.build_ssh: no image of the app is built on the host, so nobody could use the key: leave it out")
     names = [image["name"] for image in app["images"]]
     for name in sorted({name for name in names if names.count(name) > 1}):
         found.append(f"images: two are called {name}")
@@ -780,20 +808,30 @@ def inspect_processes(app: dict) -> list[str]:
         wrong = shell_line.refusal(process["command"])
         if wrong:
             found.append(f"{label}: {wrong}")
-        if process["kind"] in ("worker", "beat") and not processes.celery_app(process["command"]):
-            found.append(f"{label}: celery needs to know the app: celery -A <package> {process['kind']}")
-        if process["kind"] == "worker" and {"-B", "--beat"} & set(process["command"].split()):
+        known = processes.kind(process["command"])
+        if known not in ("other", process["kind"]):
+            found.append(f"{label}.kind: {process['kind']}, and its command runs {processes.program(process['command'])}, which is a {known}: leave kind out")
+        if known.startswith("celery") and not processes.celery_app(process["command"]):
+            found.append(f"{label}: celery needs to know the app: celery -A <package> {known.removeprefix('celery-')}")
+        if process["kind"].startswith("celery") and process["serves"]:
+            found.append(f"{label}.kind: {process['kind']} takes no requests: leave out its port and routes, or the kind")
+        if not process["probe"] and not process["serves"]:
+            found.append(f"{label}.probe: it takes no requests, so nobody asks it: leave it out")
+        if not process["probe"] and process["serves"] and process["name"] == processes.belongs_to(app["health"]["path"], app):
+            found.append(f"{label}.probe: health.path {app['health']['path']} is its own, and without an answer there no release is known to be healthy: "
+                         "leave it out, or take another health.path")
+        if process["kind"] == "celery-worker" and {"-B", "--beat"} & set(process["command"].split()):
             found.append(f"{label}: a worker with --beat would run beat twice during a deploy: give beat a process of its own")
-        if process["kind"] == "worker" and processes.given(shell_line.words(process["command"]), ("-n", "--hostname")):
+        if known == "celery-worker" and processes.given(shell_line.words(process["command"]), ("-n", "--hostname")):
             found.append(f"{label}: its node name is how a deploy finds the worker: leave out -n and --hostname")
         if app["runtime"] == "compose" and process["name"] in ("db", "redis"):
             found.append(f"{label}: db and redis are the names of the app's own services: take another one")
         found += env_findings(process["env"], f"{label}.env")
-        known = secret_environment(app)
+        variables = secret_environment(app)
         if process["secrets"] and app["runtime"] != "compose":
             found.append(f"{label}.secrets: is for runtime: compose, where processes of another image get no others; with systemd each process gets all")
-        found += [f"{label}.secrets: {name} is none of the app's secrets; there are {', '.join(sorted(known))}"
-                  for name in process["secrets"] if name not in known]
+        found += [f"{label}.secrets: {name} is none of the app's secrets; there are {', '.join(sorted(variables))}"
+                  for name in process["secrets"] if name not in variables]
     units = [processes.unit_name(app, process, copy) for process in app["processes"] for copy in processes.copies(process)]
     found += [f"processes: two have the unit {unit}" for unit in sorted({unit for unit in units if units.count(unit) > 1})]
     routes = [route for process in app["processes"] for route in process["routes"]] + [frontend["route"] for frontend in app["frontends"]]
@@ -880,6 +918,8 @@ def needed_secrets(app: dict) -> dict:
         needed["DATABASE_URL"] = "database.engine is external"
     if app["cache"]["engine"] == "redis" and app["cache"]["port"]:
         needed["REDIS_PASSWORD"] = "cache.port opens a TCP port"
+    if app["source"]["build_ssh"]:
+        needed["SOURCE_KEY"] = "source.build_ssh lends it to builds"
     if app["registry"]["user"]:
         needed["REGISTRY_PASSWORD"] = "registry.user is given"
     return needed

@@ -2,6 +2,7 @@
 """What a process of an app runs: the flags that well-known servers need and were not given, and its exec script."""
 from __future__ import annotations
 
+import posixpath
 import shlex
 
 from ansible_collections.quayside.django.plugins.module_utils import env_file, shell_line
@@ -25,6 +26,17 @@ HTTP_SERVERS = {
 }
 
 
+# What a process is, as the model names it, and how records of before this field name it.
+KINDS = ("server", "celery-worker", "celery-beat", "other")
+FORMER_KINDS = {"http": "server", "worker": "celery-worker", "beat": "celery-beat"}
+# Programs that only start another one: what runs in the end is not in the command.
+RUNNERS = {"sh", "bash", "dash", "ash", "zsh", "env", "nice", "ionice", "uv", "poetry", "pipenv", "pdm", "hatch", "newrelic-admin", "ddtrace-run",
+           "opentelemetry-instrument", "dumb-init", "tini", "catatonit", "gosu", "su-exec", "supervisord", "honcho", "watchfiles", "make"}
+NOT_PYTHON = ("node", "java", "ruby", "php", "deno", "bun", "npm", "npx", "yarn", "pnpm")
+INTERPRETERS = (*NOT_PYTHON, "python", "pypy", "celery")
+# These read WEB_CONCURRENCY where no flag says how many workers they have.
+READ_CONCURRENCY = ("gunicorn", "uvicorn")
+
 # The fields of a process behind those flags of gunicorn: where the model is silent, the project's gunicorn.conf.py wins over our defaults.
 FIELDS = {"--workers": "workers", "--threads": "threads", "--graceful-timeout": "drain", "--timeout": "timeout"}
 # Behind a Unix socket gunicorn's own format has no address: the edge says who asks (roles/nginx, site.j2).
@@ -35,7 +47,7 @@ import importlib
 import os
 import sys
 
-workers = {workers}
+workers = int(os.environ.get("WEB_CONCURRENCY") or {workers})
 threads = {threads}
 timeout = {timeout}
 graceful_timeout = {drain}
@@ -64,18 +76,97 @@ globals().update({{name: value for name, value in _read({own!r}).items() if not 
 """
 
 
-def kind(command: str) -> str:
-    """Return ``http``, ``worker`` (celery worker), ``beat`` (celery beat) or ``other`` for a command line."""
+def program(command: str) -> str:
+    """Return the name of the program that a command line runs, without its folder."""
     words = shell_line.words(command)
-    first = words[0].rsplit("/", 1)[-1] if words else ""
+    return words[0].rsplit("/", 1)[-1] if words else ""
+
+
+def kind(command: str) -> str:
+    """Return what a command line runs, one of KINDS; ``other`` where it does not say."""
+    words, first = shell_line.words(command), program(command)
     if first in HTTP_SERVERS:
-        return "http"
+        return "server"
     rest = [word for before, word in zip(words, words[1:]) if before not in ("-A", "--app")]  # the project may be called so
     if first == "celery" and "worker" in rest:
-        return "worker"
+        return "celery-worker"
     if first == "celery" and "beat" in rest:
-        return "beat"
+        return "celery-beat"
     return "other"
+
+
+def is_wrapper(command: str) -> bool:
+    """Return whether a command line starts something that it does not name: a script, a shell, the image's own command, or a program that runs another one.
+
+    >>> is_wrapper("/start-worker"), is_wrapper("bash -c 'celery -A x worker'"), is_wrapper("python manage.py bot"), is_wrapper("celery -A x flower")
+    (True, True, False, False)
+    """
+    words, first = shell_line.words(command), program(command)
+    if not words:
+        return True
+    if kind(command) != "other":
+        return False
+    if first.startswith("python") and words[1:2] == ["-m"]:
+        return words[2:3] == ["celery"] or "".join(words[2:3]) in HTTP_SERVERS
+    return bool(first in RUNNERS or first.endswith(".sh") or shell_line.ASSIGNMENT.match(words[0]) or
+                ("/" in words[0] and not first.startswith(INTERPRETERS) and not first.endswith((".py", ".js", ".mjs"))))
+
+
+def of_record(found: list[dict]) -> list[dict]:
+    """Return the processes of a release's record with what records of earlier versions do not say."""
+    return [{"serves": process.get("socket", False), "tcp": False, "routes": [process["route"]] * bool(process.get("route")), "probe": True, **process,
+             "kind": FORMER_KINDS.get(process.get("kind"), process.get("kind"))} for process in found]
+
+
+def runs_python_server(app: dict, process: dict) -> bool:
+    """Return whether a process is a server of the app's own Python, also behind a start script or as the command of its first image."""
+    if process["kind"] != "server":
+        return False
+    if server(process):
+        return True
+    if program(process["command"]).startswith(NOT_PYTHON) or (app["runtime"] == "compose" and process["image"] != app["images"][0]["name"]):
+        return False
+    return process["workers"] != "auto" or is_wrapper(process["command"])
+
+
+def own_concurrency(app: dict, process: dict) -> str:
+    """Return the WEB_CONCURRENCY that the env of the app or of the process sets, empty without one."""
+    found = {**app["env"], **process["env"]}.get("WEB_CONCURRENCY", "")
+    return env_file.text(found) if found != "" else ""
+
+
+def concurrency(app: dict, process: dict, workers: int, image_env=()) -> dict:
+    """Return WEB_CONCURRENCY for a process, or nothing where a value of its own stays. A number in the model is never changed.
+
+    ``workers``: the number for ``workers: auto``; ``image_env``: the names of the variables that its image sets.
+    """
+    if process["workers"] != "auto":
+        return {"WEB_CONCURRENCY": process["workers"]}
+    if own_concurrency(app, process) or "WEB_CONCURRENCY" in image_env or not runs_python_server(app, process):
+        return {}
+    return {"WEB_CONCURRENCY": str(workers)}
+
+
+def celery_variables(app: dict, process: dict, workers: int) -> dict:
+    """Return the variables by which Celery 5 behind a start script gets the options that a plain command gets as flags.
+
+    Its command line reads CELERY_<COMMAND>_<OPTION> (celery.bin.celery.main: auto_envvar_prefix). $COPY and $RELEASE stand for those of the process.
+    """
+    if kind(process["command"]) != "other":
+        return {}
+    if process["kind"] == "celery-worker":
+        found = {"CELERY_WORKER_HOSTNAME": node(app, process), "CELERY_WORKER_WITHOUT_MINGLE": "true",
+                 "CELERY_WORKER_CONCURRENCY": str(flag_values(process, workers)["workers"])}
+    elif process["kind"] == "celery-beat":
+        found = {"CELERY_BEAT_SCHEDULE": f"{app['state']}/{process['name']}.schedule"}
+    else:
+        return {}
+    return {name: value for name, value in found.items() if name == "CELERY_WORKER_HOSTNAME" or name not in {**app["env"], **process["env"]}}
+
+
+def node(app: dict, process: dict) -> str:
+    """Return the node name of a celery worker, with ``$COPY`` and ``$RELEASE`` in it."""
+    return f"{app['name']}-{process['name']}-$COPY.$RELEASE@%h"
 
 
 def given(words: list[str], flags) -> bool:
@@ -94,10 +185,18 @@ def celery_app(command: str) -> str:
     return ""
 
 
+def celery_app_of(app: dict, process: dict) -> str:
+    """Return the Celery app of a process. A start script does not name it: CELERY_APP of the env does, another process, or else it is the settings' package."""
+    named = [celery_app(other["command"]) for other in [process, *app["processes"]] if kind(other["command"]).startswith("celery")]
+    env = {**app["env"], **process["env"]}
+    first = [named[0]] if kind(process["command"]).startswith("celery") else [str(env.get("CELERY_APP", "")), *named]
+    return next((name for name in first if name), app["settings"].split(".")[0])
+
+
 def server(process: dict) -> str:
     """Return the name of the server that a process runs, empty for one that we do not know."""
-    words = shell_line.words(process["command"])
-    return words[0].rsplit("/", 1)[-1] if words and kind(process["command"]) == "http" else ""
+    name = program(process["command"])
+    return name if name in HTTP_SERVERS else ""
 
 
 def config_name(process: dict) -> str:
@@ -129,30 +228,33 @@ def flag(words: list[str], names: tuple) -> str:
     return found
 
 
-def full_command(app: dict, process: dict, workers: int, lib: str = "") -> str:
+def full_command(app: dict, process: dict, workers: int, lib: str = "", image_env=()) -> str:
     """Return the command with the flags that its server needs and that were not given.
 
-    ``workers`` is the number for ``workers: auto``, which only the host knows; ``lib`` is the folder of our programs as the process sees it.
+    ``workers`` is the number for ``workers: auto``, which only the host knows; ``lib`` is the folder of our programs as the process sees it;
+    ``image_env``: the names of the variables that its image sets.
     """
     command = process["command"].strip()
     words = shell_line.words(command)
     what = kind(command)
     added = []
-    if what == "http":
+    if what == "server":
         values, name = flag_values(process, workers), server(process)
         flags, socket, port = LISTEN[name]
         if not given(words, flags):
             # In a container 0.0.0.0 is the app's own network; on a host it would be the world.
             added.append(socket if process["socket"] else port.format(address="0.0.0.0" if app["runtime"] == "compose" else "127.0.0.1"))
         silent = process.get("silent", []) if name == "gunicorn" else []
+        if name in READ_CONCURRENCY and process["workers"] == "auto" and (own_concurrency(app, process) or "WEB_CONCURRENCY" in image_env):
+            silent = [*silent, "workers"]
         for flags, text in HTTP_SERVERS[name]:
             if not given(words, flags) and FIELDS.get(text.split()[0]) not in silent:
                 added.append(text.format(**values))
         if name == "gunicorn":
             added.append(f"--config {shlex.quote(f'{lib}/{config_name(process)}')}")
-    elif what == "worker":
+    elif what == "celery-worker":
         if not given(words, ("-n", "--hostname")):
-            added.append('--hostname "{}-{}-$COPY.$RELEASE@%h"'.format(app["name"], process["name"]))
+            added.append(f'--hostname "{node(app, process)}"')
         if not given(words, ("--without-mingle",)):
             # A second of waiting for neighbours. What it is for, the deploy does: new workers are told which tasks were revoked.
             added.append("--without-mingle")
@@ -160,7 +262,7 @@ def full_command(app: dict, process: dict, workers: int, lib: str = "") -> str:
             added.append("--concurrency {}".format(process["workers"] if process["workers"] != "auto" else workers))
         if not given(words, ("-l", "--loglevel")):
             added.append("--loglevel INFO")
-    elif what == "beat":
+    elif what == "celery-beat":
         if not given(words, ("-s", "--schedule")):
             added.append('--schedule "{}/{}.schedule"'.format(app["state"], process["name"]))
         if not given(words, ("--pidfile",)):
@@ -177,16 +279,18 @@ def script(app: dict, process: dict, release: str, venv: str, workers: int) -> s
     """
     root, name = app["root"], process["name"]
     folder = f"{root}/releases/{release}"
-    exports = {"PATH": f"{venv}/bin:/usr/local/bin:/usr/bin:/bin", "PYTHONPATH": ":".join([code_folder(app, release)]),
+    exports = {"PATH": f"{venv}/bin:/usr/local/bin:/usr/bin:/bin", "PYTHONPATH": python_path(app, release),
                "RELEASE": release, "PROCESS": name, "SOCKET": f"{folder}/run/{name}.sock"}
     # gunicorn puts its control socket into its HOME, and two instances must not share one.
     exports["HOME"] = f"{folder}/run" if process["serves"] else app["state"]
+    exports.update(concurrency(app, process, workers))
     exports.update({key: env_file.text(value) for key, value in process["env"].items()})
     lines = ["#!/bin/sh"]
     lines += [f"export {key}={shlex.quote(value)}" for key, value in exports.items()]
     lines += ['export COPY="${1:-1}"', 'rm -f "$SOCKET"']
     if process["tcp"]:
         lines.append(f'PORT="$(cat {shlex.quote(f"{folder}/ports/{name}")})" && export PORT')
+    lines += [f'export {key}="{value}"' for key, value in celery_variables(app, process, workers).items()]
     # The shell fills these in, so a secret stands in no file of the release.
     lines += [f'export {key}="${target}"' for key, target in process.get("aliases", {}).items()]
     run = full_command(app, process, workers, f"{folder}/lib")
@@ -216,6 +320,13 @@ def manage_script(argv: list[str], env: dict, hint: str) -> str:
 def code_folder(app: dict, release: str) -> str:
     """Return the folder of a release in which its processes start: its code, or the sub-folder that is the app's root."""
     return "/".join(part for part in (app["root"], "releases", release, "code", app["source"]["subdir"]) if part)
+
+
+def python_path(app: dict, release: str) -> str:
+    """Return PYTHONPATH of what runs of a release: the folder of manage.py, as when manage.py itself starts, the app's root, and what the app's env adds."""
+    code = code_folder(app, release)
+    return ":".join(dict.fromkeys([posixpath.normpath(f"{code}/{posixpath.dirname(app['manage'])}"), code,
+                                   *env_file.text(app["env"].get("PYTHONPATH")).split(":")])).rstrip(":")
 
 
 def copies(process: dict) -> list[int]:

@@ -8,6 +8,8 @@ import json
 import os
 import re
 
+from ansible_collections.quayside.django.plugins.module_utils import processes
+
 ID = re.compile(r"^\d{14}-[0-9a-f]{7}\Z")
 GOOD = "live"       # the outcome of a release that has been live
 FAILED = "failed"
@@ -104,7 +106,8 @@ class Shelf:
     def record(self, release: str) -> dict:
         """Return a release's record, empty when it has none."""
         with contextlib.suppress(OSError, ValueError), open(self.path(release, "release.json"), encoding="utf-8") as file:
-            return json.load(file)
+            record = json.load(file)
+            return {**record, "processes": processes.of_record(record["processes"])} if record.get("processes") else record
         return {}
 
     def records(self) -> dict:

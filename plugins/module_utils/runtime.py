@@ -4,8 +4,8 @@
 A runtime runs instances of an app. ``Systemd`` and ``Compose`` have the same verbs:
 
 on disk    install, outdated, forget, check, fetch, build, copy, settle_secrets, restore_secrets
-commands   one_off, manage, by_hand
-instances  start, members, place, dead, log, stop, replace, running, revive, whole, memory, describe
+commands   one_off, end_one_off, manage, by_hand
+instances  start, members, place, dead, log, last_output, process_of, stop, replace, running, revive, whole, memory, describe
 """
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ import contextlib
 import grp
 import json
 import os
-import stat
+import selectors
 import subprocess
 import time
+from collections.abc import Callable
 
 from ansible_collections.quayside.django.plugins.module_utils import (
     celery_control,
     celery_workers,
+    cgroup,
     contained,
     django_run,
     host,
@@ -29,12 +31,14 @@ from ansible_collections.quayside.django.plugins.module_utils import (
     processes,
     releases,
     sizing,
+    supervisor,
     units,
 )
 
 JOURNALS = "/run/systemd/journal"  # and a dot and the name of one: the folder of its sockets
 IN_APP = {"django_run.py": django_run, "celery_control.py": celery_control}
 # Before a reload returns, nginx's old workers have taken connections whose requests are yet to come: those they still send to the old instance.
+MOST_AT_ONCE = 64  # requests of one look
 OLD_EDGE = 'tries=0; while pgrep -f "[n]ginx: worker process is shutting down" >/dev/null && [ $tries -lt 60 ]; do sleep 0.5; tries=$((tries + 1)); done'
 
 
@@ -45,21 +49,28 @@ class Runtime:
         self.app, self.shelf, self.secrets = app, shelf, secrets or {}
         self.neighbours: list[dict] = []  # all apps of the host: they share its memory
         self.control = None
+        self.source_key = ""  # the deploy key, for builds that are lent it
         self.rebuilt, self.fresh = "", False  # when its dependencies were built anew because somebody asked for it, and whether that is now
 
     def with_processes(self, wanted: list[dict]) -> Runtime:
         """Return the same runtime for a release whose processes are others."""
-        # Records of before containers do not say all of it.
-        wanted = [{"serves": process["socket"], "tcp": False, "routes": [process["route"]] * bool(process["route"]), **process} for process in wanted]
         other = type(self)(dict(self.app, processes=wanted), self.shelf, self.secrets)
         other.control, other.neighbours = self.control, self.neighbours
         return other
 
-    def sizes(self) -> dict:
-        """Return process -> {workers, memory in MiB} on this host."""
+    def plan(self) -> dict:
+        """Return what the app gets of this host, as sizing.plan says."""
         cores, memory = host.size()
         apps = [self.app, *(app for app in self.neighbours if app["name"] != self.app["name"])]
-        return sizing.plan({"cores": cores, "memory": memory}, apps)["apps"][self.app["name"]]["processes"]
+        return sizing.plan({"cores": cores, "memory": memory}, apps)["apps"][self.app["name"]]
+
+    def sizes(self) -> dict:
+        """Return process -> {workers, memory and limit in MiB} on this host."""
+        return self.plan()["processes"]
+
+    def programs(self, _release: str) -> list[str]:
+        """Return the words of the commands of a release's processes, among which are the names of start scripts."""
+        return sorted({word for process in self.app["processes"] for word in process["command"].split() if not word.startswith("-")})
 
     def variables(self) -> dict:
         """Return the secrets that arrive as variables."""
@@ -84,13 +95,6 @@ class Runtime:
         """Return the processes of a group, or all of them."""
         return [process for process in self.app["processes"] if not group or processes.group(process) == group]
 
-    def own_socket(self, path: str) -> str:
-        """Return ``path``; raise PhaseError when something else than a socket lies there: root would ask whatever a link leads to."""
-        have = contained.state(path)
-        if have is not None and not stat.S_ISSOCK(have.st_mode):
-            raise host.PhaseError(f"{path} is {contained.kind(have.st_mode)} and not the socket of a server", look=f"ls -la {os.path.dirname(path)}")
-        return path
-
     def close_journal(self, mode: int, group: str) -> None:
         """Give the sockets of the app's journal this mode and group where they are open already: systemd settles both when it makes them."""
         for name in ("dev-log", "socket", "stdout"):
@@ -105,14 +109,15 @@ class Runtime:
 
     def prepare_control(self, release: str) -> None:
         """Start the process that speaks with celery workers, when the app has some; it imports the app while others start."""
-        workers = [process for process in self.app["processes"] if process["kind"] == "worker"]
+        workers = [process for process in self.app["processes"] if process["kind"] == "celery-worker"]
         if workers and self.control is None:
-            command = [*self.python(release), self.helper(release, "celery_control.py"), processes.celery_app(workers[0]["command"])]
+            command = [*self.python(release), self.helper(release, "celery_control.py"), processes.celery_app_of(self.app, workers[0])]
             self.control = celery_workers.Control(self.app, self.one_off(release, command, f"control-{os.getpid()}", 600))
 
     def manage(self, release: str, name: str, timeout: int) -> ManageProcess:
         """Start a process that runs manage.py commands of a release."""
-        return ManageProcess(self.one_off(release, [*self.python(release), self.helper(release, "django_run.py"), self.app["manage"]], name, timeout))
+        argv = self.one_off(release, [*self.python(release), self.helper(release, "django_run.py"), self.app["manage"]], name, timeout)
+        return ManageProcess(argv, lambda: self.end_one_off(release, name))
 
     def check_of(self, release: str, process: dict, version: str) -> http_health.Check:
         """Return what a healthy answer of a process is, asked at the instance."""
@@ -132,11 +137,35 @@ class Runtime:
                 self.dead(wanted, started)
             return ""
 
+        sizes = self.sizes()
         for process in self.wanted("servers"):
-            result = http_health.wait([self.check_of(release, process, version)], deadline=self.app["health"]["timeout"], interval=0.05, alive=alive)
-            if not result.ok:
-                raise host.PhaseError(f"{result.reason}{self.patience(result.seconds)}", *self.log(release, process, started))
+            if not process["probe"]:
+                continue
+            # The first answer is that of one worker; then as many at once as there are workers, whose first pages may be slow.
+            for number in dict.fromkeys((1, min(sizes[process["name"]]["workers"], MOST_AT_ONCE))):
+                checks = [self.check_of(release, process, version)] * number
+                result = http_health.wait(checks, deadline=self.app["health"]["timeout"], interval=0.05, alive=alive, together=number > 1)
+                if not result.ok:
+                    self.dead(wanted, started)
+                    at_once = f"asked {number} times at once, as it has {number} workers: " if number > 1 else ""
+                    reason = f"processes[{process['name']}]: {at_once}{result.reason}{self.patience(result.seconds)}{self.waits(process)}"
+                    raise host.PhaseError(reason, *self.log(release, process, started))
         self.dead(wanted, started)
+
+    def spared(self, name: str, process: dict, pid: int, killed: bool) -> None:
+        """Raise PhaseError when the kernel has killed a process of a unit or container for memory.
+
+        ``pid``: its main process, 0 when it does not run; ``killed``: whether systemd or the engine has seen such a kill.
+        """
+        seen = cgroup.memory(pid) if pid else {}
+        if process and (seen.get("kills") or killed):
+            raise host.PhaseError(f"{name}: {cgroup.told(seen)}: {cgroup.advice(process)}", *self.last_output(name))
+
+    def waits(self, process: dict) -> str:
+        """Return what to do where a server that did not answer waits for the workers, which start after it; empty where it is not known to have some."""
+        if process["name"] == processes.belongs_to(self.app["health"]["path"], self.app) or not self.wanted("workers"):
+            return ""
+        return f"; if {process['name']} waits for the workers, which start after the probe, set probe: false for it in the app model"
 
     def patience(self, seconds: float) -> str:
         """Return which field says how long was waited, after a wait of ``seconds`` that came to its end."""
@@ -152,10 +181,17 @@ class Runtime:
             missing -= set(self.control.ask({"do": "ping", "nodes": sorted(missing)}).get("nodes", []))
             if missing and time.monotonic() > deadline:
                 raise host.PhaseError(f"no answer from the celery worker {', '.join(sorted(missing))} within {self.app['health']['timeout']} s "
-                                      "(health.timeout)", look=f"{host.JOURNAL} -t {self.app['name']}-* -n 100 --no-pager")
+                                      f"(health.timeout){self.behind_script(missing)}", look=f"{host.JOURNAL} -t {self.app['name']}-* -n 100 --no-pager")
         self.dead(wanted, started)
         if revoked and wanted:
             self.control.ask({"do": "revoke", "nodes": celery_workers.nodes(self.app, release), "tasks": revoked})
+
+    def behind_script(self, missing: set) -> str:
+        """Return what may keep a start script's worker from having the name by which it is asked; empty where none of the missing has a script."""
+        names = [process["name"] for process in self.app["processes"] if process["kind"] == "celery-worker" and processes.is_wrapper(process["command"])
+                 and any(node.startswith(f"{self.app['name']}-{process['name']}-") for node in missing)]
+        return (f": the start script of {', '.join(names)} has to run Celery 5 or later without -n and --hostname, since the deploy names the node by "
+                "CELERY_WORKER_HOSTNAME, and with the app that CELERY_APP of the env names") if names else ""
 
     def quiet(self, release: str) -> dict:
         """Tell a release's celery workers to take no more tasks; return what ``resume`` needs to undo it."""
@@ -193,8 +229,20 @@ class Runtime:
 
     def ending(self, release: str) -> bool:
         """Return whether a release is being stopped in the background: it still answers what has asked it."""
-        pattern = f"{units.helper(self.app, 'stop', release)}-*.service"
-        return bool(host.systemctl("list-units", "--all", "--plain", "--no-legend", "--state=activating,active", "--", pattern, check=False).stdout.strip())
+        return release in supervisor.list_helpers(self.app["name"])["stop"]
+
+    def whole(self, release: str) -> bool:
+        """Return True when all of a release runs that has to."""
+        running = self.running().get(release, {})
+        return all(running.get(unit) == "active" for unit in self.due(release))
+
+    def due(self, release: str) -> list[str]:
+        """Return the units of a release that have to run now: while single processes are handed over to it, its own wait for those before them."""
+        waiting = self.members(release, "singles") if release in supervisor.list_helpers(self.app["name"])["replace"] else []
+        return [unit for unit in self.shelf.units(release) if unit not in waiting]
+
+    def supervise(self, _release: str) -> None:
+        """Let what ends of the live release come back, and nothing of others: a unit says that by itself."""
 
     def choose_ports(self, release: str) -> dict:
         """Return a free port of the app's own block for each process of a release that is reached by one; raise PhaseError."""
@@ -215,9 +263,10 @@ class Runtime:
                                   "somebody else holds them", look=f"ss -Htlnpe 'sport >= :{own[0]} and sport <= :{own[-1]}'")
         return chosen
 
-    def describe(self, _release: str) -> list[dict]:
-        """Return what is known of each container of a release; none without containers."""
-        return []
+    def seen(self, process: str, pid: int, **more) -> dict:
+        """Return what is known of a unit or container: ``more``, its memory in bytes, and the command lines that run in it."""
+        memory = cgroup.memory(pid) if pid else {}
+        return {"process": process, "used": 0, "limit": 0, "kills": 0, **memory, "commands": cgroup.commands(pid) if pid else [], **more}
 
     def close(self) -> None:
         """Let helpers end."""
@@ -227,24 +276,47 @@ class Runtime:
 
 
 class ManageProcess:
-    """A running django_run.py."""
+    """A running django_run.py. ``end`` stops what runs it on the host: to end ``argv`` alone may leave that behind."""
 
-    def __init__(self, argv: list[str]):
-        self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=host.LOCALE,
-                                        text=True, errors="replace")
+    def __init__(self, argv: list[str], end: Callable[[], None]):
+        self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=host.LOCALE)
+        self.end, self.received = end, b""
 
-    def ask(self, argv: list[str]) -> tuple[dict, str]:
-        """Run one command; return its answer and what it printed. A process that ended answers with its status."""
-        output = []
+    def ask(self, argv: list[str], seconds: float) -> tuple[dict, str]:
+        """Run one command; return its answer and what it printed.
+
+        A process that ended answers with its status and ``ended``. One that gives no answer within ``seconds`` is ended, and the answer has ``late``.
+        """
+        output, deadline = [], time.monotonic() + seconds
         with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.write(json.dumps(argv) + "\n")
+            self.process.stdin.write((json.dumps(argv) + "\n").encode())
             self.process.stdin.flush()
-        for line in self.process.stdout:
+        while True:
+            line = self.line(deadline)
+            if line is None:
+                self.end()
+                self.process.stdout.read()
+                self.process.wait()
+                return {"status": 124, "ended": True, "late": True}, "".join(output).strip()
             if line.startswith(django_run.MARK):
                 return json.loads(line[len(django_run.MARK):]), "".join(output).strip()
+            if not line:
+                return {"status": self.process.wait() or 1, "ended": True}, "".join(output).strip()
             output.append(line)
-        status = self.process.wait()
-        return {"status": status or 1, "ended": True}, "".join(output).strip()
+
+    def line(self, deadline: float) -> str | None:
+        """Return the next line of what it prints, an empty text at its end, None when none comes before ``deadline`` (time.monotonic)."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.process.stdout, selectors.EVENT_READ)
+            while b"\n" not in self.received:
+                if not selector.select(max(0, deadline - time.monotonic())):
+                    return None
+                chunk = os.read(self.process.stdout.fileno(), 65536)
+                if not chunk:
+                    break
+                self.received += chunk
+        line, newline, self.received = self.received.partition(b"\n")
+        return (line + newline).decode(errors="replace")
 
     def close(self) -> None:
         """Let the process end."""

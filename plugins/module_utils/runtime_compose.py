@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import re
 import subprocess
+import time
 
 from ansible_collections.quayside.django.plugins.module_utils import (
     compose_project,
@@ -18,9 +21,13 @@ from ansible_collections.quayside.django.plugins.module_utils import (
     host,
     image_prune,
     last_words,
+    lock,
     processes,
     release_tree,
+    releases,
+    services,
     source,
+    supervisor,
     units,
 )
 from ansible_collections.quayside.django.plugins.module_utils.docker_engine import Engine, EngineError
@@ -28,6 +35,11 @@ from ansible_collections.quayside.django.plugins.module_utils.images import Imag
 from ansible_collections.quayside.django.plugins.module_utils.runtime import IN_APP, OLD_EDGE, Runtime, source_of
 
 UNITS = "/etc/systemd/system"
+ANONYMOUS = re.compile(r"^[0-9a-f]{64}\Z")  # the name that the engine gives to a volume which nobody names
+# Arguments: the name of a container, seconds, and a docker compose run that makes it. When its time is over the client alone would end, and the
+# container would go on with what it does.
+ONE_OFF = ('name=$1; seconds=$2; shift 2; timeout --kill-after=10 "$seconds" "$@"; status=$?; '
+           f'[ $status -lt 124 ] || {{ docker stop --time {host.ONE_OFF_STOP} "$name"; docker rm --force "$name"; }} >/dev/null 2>&1; exit $status')
 STATES = {"running": "active", "restarting": "activating", "created": "inactive", "exited": "inactive", "dead": "failed", "paused": "paused",
           "removing": "deactivating"}
 
@@ -48,8 +60,13 @@ class Compose(Runtime):
         return other
 
     @property
+    def supervisor(self) -> supervisor.Supervisor:
+        """The supervisor of the app's containers; its networks are those of site.yml."""
+        return supervisor.Supervisor(json.loads(container_units.supervisor_config(self.app, docker_network.bodies(self.app, self.engine))), self.engine)
+
+    @property
     def images(self) -> Images:
-        return Images(self.app, self.secrets, self.registry_password, self.rebuilt, self.fresh)
+        return Images(self.app, self.secrets, self.registry_password, self.rebuilt, self.fresh, self.source_key)
 
     # What is on disk
 
@@ -89,7 +106,8 @@ class Compose(Runtime):
         lib = f"{self.app['root']}/lib"
         found = {f"{UNITS}/{name}": text for name, text in container_units.files(self.app).items()}
         return {**found, f"{lib}/image_prune.py": source_of(image_prune), f"{lib}/docker_engine.py": source_of(docker_engine),
-                f"{lib}/images.json": container_units.prune_config(self.app)}
+                f"{lib}/lock.py": source_of(lock), f"{lib}/supervisor.py": source_of(supervisor), f"{lib}/images.json": container_units.prune_config(self.app),
+                docker_network.file(self.app): container_units.supervisor_config(self.app, docker_network.bodies(self.app, self.engine))}
 
     # A new release
 
@@ -123,18 +141,19 @@ class Compose(Runtime):
     def build(self, release: str, record: dict) -> tuple[dict, list[str]]:
         """Bring the images here and write the project; return what the record has to hold, and notes."""
         notes = self.images.provide(record["images"], self.shelf.path(release, "code"), record["sha"], record["version"])
+        notes += self.judge_volumes(record)
         for frontend in self.app["frontends"]:
             target, ref = self.shelf.path(release, "frontends", frontend["name"]), record["images"][frontend["image"]]["ref"]
             request = {"do": "unpack", "what": f"frontends[{frontend['name']}] of the image {ref}", "target": target, "strip": True}
             release_tree.publish(self.app, release, request, [], [target], self.neighbours,
                                  lambda stream, ref=ref, folder=frontend["folder"]: self.images.copy_out(ref, folder, stream))
-        ports = self.choose_ports(release) if edges.EDGES[self.app["edge"]].published else {}
-        self.write_project(release, dict(record, ports=ports))
+        reached = self.settle_addresses(release)
+        self.write_project(release, {**record, **reached})
         self.create(release)
         changed = self.install()
         if changed:
             notes.append(f"units changed: {', '.join(changed)}")
-        return {"ports": ports}, notes
+        return reached, notes
 
     def rehearse_build(self, release: str, record: dict, real: Runtime) -> tuple[dict, list[str]]:
         """Return what the record has to hold for commands to run, nothing where an image would first have to come here; and lines."""
@@ -145,13 +164,17 @@ class Compose(Runtime):
                 lines.append(f"build: {record['images'][image['name']]['ref']} would be {verb}")
         if lines:
             return {}, [*lines, "migrate: plan unknown until the image is here"]
+        lines = self.judge_volumes(record)
         self.write_project(release, dict(record, ports={}), name=f"{self.app['name']}-check")
-        return {"ports": {}}, ["build: all images are here"]
+        return {"ports": {}}, ["build: all images are here", *lines]
 
-    def reader(self) -> tuple[int, int]:
-        """Return owner and group of a file that only the app's containers read: they may run as a user of their own."""
-        user, _colon, group = self.app["container"]["user"].partition(":")
-        return (int(user), int(group or 0)) if user else super().reader()
+    def judge_volumes(self, record: dict) -> list[str]:
+        """Refuse images whose volumes would hide folders of the app; return what is to be told of their other volumes."""
+        declared = {one["ref"]: list((self.images.inspect(one["ref"]).get("Config") or {}).get("Volumes") or []) for one in record["images"].values()}
+        wrong, told = compose_project.volume_findings(self.app, declared)
+        if wrong:
+            raise host.PhaseError("\n".join(wrong))
+        return told
 
     def write_project(self, release: str, record: dict, name: str = "", copied: str = "") -> None:
         """Write the compose project of a release, the programs that we mount, and its manage command; let compose judge it."""
@@ -166,8 +189,9 @@ class Compose(Runtime):
         self.write_secret_files(release, copied)
         uid, gid = host.ids(self.app["user"])
         env = env_file.parse(host.text(self.shelf.path(release, "env")))
-        published = edges.EDGES[self.app["edge"]].published
-        facts = compose_project.facts_of(self.app, release, record, env, self.variables(), f"{uid}:{gid}", sizes, published)
+        configs = {name: self.images.inspect(image["ref"]).get("Config") or {} for name, image in record["images"].items()}
+        facts = compose_project.facts_of(self.app, release, record, env, self.variables(), f"{uid}:{gid}", sizes, configs)
+        facts["services"] = {name: docker_network.service(docker_network.subnets(self.app, self.engine)["default"], name) for name in services.parts(self.app)}
         project = compose_project.project(self.app, release, facts)
         if name:
             project["name"] = name
@@ -185,15 +209,42 @@ class Compose(Runtime):
         missing = [one["ref"] for one in record["images"].values() if not self.images.here(one)]
         if missing:
             raise host.PhaseError(f"the image {missing[0]} of {target} is no longer on this host: pick another release, or deploy its version anew")
-        ports = self.choose_ports(release) if edges.EDGES[self.app["edge"]].published else {}
-        self.write_project(release, dict(record, ports=ports), copied=target)
+        reached = self.settle_addresses(release)
+        self.write_project(release, {**record, **reached}, copied=target)
         self.create(release)
-        return {"ports": ports}
+        return reached
+
+    def settle_addresses(self, release: str) -> dict:
+        """Return where the containers of a release are reached, for its record: addresses, and ports of this host where its edge needs those."""
+        addresses = self.choose_addresses(release)
+        return {"addresses": addresses, "ports": self.choose_ports(release) if edges.EDGES[self.app["edge"]].publishes(addresses) else {}}
+
+    def choose_addresses(self, release: str) -> dict:
+        """Return process -> its address in the edge's network, empty where that takes none of ours. Raise PhaseError."""
+        subnet = docker_network.subnets(self.app, self.engine)["edge"]
+        names = [process["name"] for process in self.wanted() if process["serves"]]
+        if not subnet or not names:
+            return {}
+        used = {name: set(record.get("addresses", {}).values()) for name, record in self.shelf.records().items()}
+        busy = set().union(*(used.get(name, set()) for name in {self.shelf.live(), *self.running()}))
+        start = int(releases.fingerprint([self.app["name"], release])[:8], 16)
+        chosen = docker_network.choose(names, subnet, start, busy, set().union(*used.values()))
+        if len(chosen) < len(names):
+            name = self.app["edge_network"]
+            raise host.PhaseError(f"only {len(chosen)} of {len(names)} servers found an address in the network {name}: {subnet} is too small; set "
+                                  f"docker_address_pools to larger ones, stop the app, `docker network rm {name}`, and run quayside.django.site")
+        return chosen
 
     def settle_secrets(self) -> None:
         """Nothing to do: each release has the secrets in its own project file."""
 
     restore_secrets = keep_secrets = settle_secrets
+
+    def programs(self, release: str) -> list[str]:
+        """Return the words of the commands of a release's processes, and of what its image starts by itself."""
+        image = self.shelf.record(release).get("images", {}).get(self.app["images"][0]["name"], {}).get("ref", "")
+        config = (self.images.inspect(image) if image else {}).get("Config") or {}
+        return sorted({*super().programs(release), *(config.get("Entrypoint") or []), *(config.get("Cmd") or [])})
 
     # Commands of the app
 
@@ -224,7 +275,16 @@ class Compose(Runtime):
 
     def one_off(self, release: str, command: list[str], name: str, timeout: int) -> list[str]:
         """Return the argv that runs ``command`` in a container of its own from a release's image, env and rights."""
-        return ["timeout", "--kill-after=10", str(timeout), *self.compose(release, "run", "--rm", "--no-deps", "--no-TTY", "manage", *command)]
+        container = compose_project.one_off_name(self.app, release, name)
+        labels = [f"--label=quayside.oneoff={name}", f"--label=quayside.until={time.time() + timeout:.0f}"]
+        run = self.compose(release, "run", "--rm", "--no-deps", "--no-TTY", f"--name={container}", *labels, "manage", *command)
+        return ["/bin/sh", "-c", ONE_OFF, "one-off", container, str(timeout), *run]
+
+    def end_one_off(self, release: str, name: str) -> None:
+        """Stop and remove the container of a one-off, if it is there; its caller sees it end."""
+        container = compose_project.one_off_name(self.app, release, name)
+        host.run(["docker", "stop", "--time", str(host.ONE_OFF_STOP), container], check=False)
+        host.run(["docker", "rm", "--force", container], check=False)
 
     # Instances
 
@@ -272,7 +332,7 @@ class Compose(Runtime):
     def place(self, release: str, process: dict) -> dict:
         """Return where a process of a release is asked, as arguments of http_health.Check: its socket, or its address in the app's network."""
         if process["socket"]:
-            return {"socket": self.own_socket(self.shelf.path(release, "run", f"{process['name']}.sock"))}
+            return {"socket": self.shelf.path(release, "run", f"{process['name']}.sock")}
         name = compose_project.containers(self.app, release, [process])[0]
         joined = self.known(name).get("NetworkSettings", {}).get("Networks", {})
         network = joined.get(self.app["edge_network"]) or joined.get(self.app["network"]) or {}
@@ -285,13 +345,21 @@ class Compose(Runtime):
         for name in wanted:
             known = self.known(name)
             state = known.get("State", {})
+            self.spared(name, self.process_of(known), state.get("Pid", 0), bool(state.get("OOMKilled")))
             if state.get("Status") == "running" and known.get("RestartCount", 0) == 0:
                 continue
-            how = "was killed for its memory" if state.get("OOMKilled") else f"status {state.get('ExitCode')}"
-            if state.get("Error"):
-                how = state["Error"]
+            how = state.get("Error") or f"status {state.get('ExitCode')}"
             raise host.PhaseError(f"{name} died at its start ({how})" if known else f"there is no container {name}", self.output(name), f"docker logs {name}")
         return ""
+
+    def process_of(self, known: dict) -> dict:
+        """Return the process of a container; empty for one that is not there, or whose process the model no longer has."""
+        name = ((known.get("Config") or {}).get("Labels") or {}).get("quayside.process", "")
+        return next((process for process in self.wanted() if process["name"] == name), {})
+
+    def last_output(self, name: str) -> tuple[str, str]:
+        """Return the last lines of a container's log, and the command that shows more."""
+        return self.output(name), f"docker logs {name}"
 
     def output(self, name: str) -> str:
         """Return what a container printed, as far as it says why it ended, and what Docker's own health check last said."""
@@ -322,9 +390,13 @@ class Compose(Runtime):
         others = [name for name in names if name not in alone]
         jobs += [(others, 0, [])] * bool(others)
         for mine, pid, before in jobs:
-            steps = [*[OLD_EDGE] * everything, *before, f"docker stop {' '.join(mine)} >/dev/null",
-                     *[f"docker rm {' '.join(mine)} >/dev/null"] * everything]
+            steps = [*[OLD_EDGE] * everything, *before, *self.end(mine), *[f"docker rm --volumes {' '.join(mine)} >/dev/null"] * everything]
             self.background("stop", release, steps, wait=wait, network=f"/proc/{pid}/ns/net" if pid else "")
+
+    @staticmethod
+    def end(names: list[str]) -> list[str]:
+        """Return the shell lines that stop containers: without the policy of the live release, so that nobody takes them for what an operator has stopped."""
+        return [f"docker update --restart={supervisor.OTHER} {' '.join(names)} >/dev/null", f"docker stop {' '.join(names)} >/dev/null"] * bool(names)
 
     def restart_singles(self, release: str) -> None:
         """Make the containers of the single processes of a release anew: their files lie elsewhere now."""
@@ -335,29 +407,30 @@ class Compose(Runtime):
     def replace(self, old: str, new: str, wanted: list[str]) -> None:
         """Start containers when a release's single processes are gone, in the background."""
         gone = [name for name in self.members(old, "singles") if self.known(name)]
-        steps = [f"docker stop {' '.join(gone)}"] * bool(gone) + [f"docker start {' '.join(wanted)}"] * bool(wanted)
+        steps = self.end(gone) + [f"docker start {' '.join(wanted)}"] * bool(wanted)
         if steps:
             self.background("replace", new, steps)
 
     def revive(self, release: str) -> None:
         """Start all that a release has on this host; what runs goes on."""
-        wanted = self.shelf.units(release)
-        if any(not self.known(name) for name in wanted):
-            host.run(self.compose(release, "up", "--no-start", "--no-deps", "--no-build", "--no-recreate"), check=False)
+        known = self.supervisor.containers()
+        with contextlib.suppress(EngineError):
+            self.supervisor.carry_out(release, supervisor.decide(self.shelf.units(release), known, {}, {one.release for one in known.values()}))
             docker_network.join(self.app, self.engine)
-        for name in wanted:
-            with contextlib.suppress(EngineError):
-                self.engine.post(f"/containers/{name}/start")
-
-    def whole(self, release: str) -> bool:
-        """Return True when all containers of a release run."""
-        running = self.running().get(release, {})
-        return all(running.get(name) == "active" for name in self.shelf.units(release))
 
     def damage(self, release: str) -> list[str]:
         """Return what a kept release lacks, which its next start would need; empty for a whole one."""
         project = self.shelf.path(release, "compose.yaml")
         return [] if contained.is_file(project) else [f"{project} is gone"]
+
+    def supervise(self, release: str) -> None:
+        """Let Docker bring back what ends of the live release, and nothing of others."""
+        wanted = self.shelf.units(release)
+        for one in self.supervisor.containers().values():
+            policy = supervisor.LIVE if one.name in wanted else supervisor.OTHER
+            if one.policy != policy:
+                with contextlib.suppress(EngineError):  # one that is being removed
+                    self.supervisor.set_policy(one.name, policy)
 
     def enliven(self) -> None:
         """Let systemd know that the app runs: its unit starts what ``live`` names, now and at boot."""
@@ -377,14 +450,16 @@ class Compose(Runtime):
         return found
 
     def describe(self, release: str) -> list[dict]:
-        """Return what Docker knows of each container of a release: process, state, health, image, since when."""
+        """Return what is known of each container of a release; ``state`` is Docker's, ``runs`` the same in systemd's words."""
         found = []
         for name in self.shelf.units(release):
             known = self.known(name)
             state, config = known.get("State", {}), known.get("Config", {})
-            found.append({"name": name, "process": config.get("Labels", {}).get("quayside.process", ""), "state": state.get("Status", "missing"),
-                          "health": (state.get("Health") or {}).get("Status", ""), "image": config.get("Image", ""),
-                          "since": state.get("StartedAt", "")[:19], "restarts": known.get("RestartCount", 0)})
+            volumes = [mount["Destination"] for mount in known.get("Mounts") or [] if mount.get("Type") == "volume" and ANONYMOUS.match(mount.get("Name", ""))]
+            found.append(self.seen(self.process_of(known).get("name", ""), state.get("Pid", 0), name=name, state=state.get("Status", "missing"),
+                                   runs=STATES.get(state.get("Status", ""), "missing"), health=(state.get("Health") or {}).get("Status", ""),
+                                   status=state.get("ExitCode", 0), image=config.get("Image", ""), since=state.get("StartedAt", "")[:19],
+                                   restarts=known.get("RestartCount", 0), killed=bool(state.get("OOMKilled")), volumes=volumes))
         return found
 
     def prune(self, records: dict, before: str) -> list[str]:
@@ -406,7 +481,7 @@ class Compose(Runtime):
         for one in listed:
             if one["Labels"]["quayside.release"] not in busy:
                 with contextlib.suppress(EngineError):
-                    self.engine.delete(f"/containers/{one['Id']}")
+                    self.engine.delete(f"/containers/{one['Id']}", v=True)
 
     def memory(self) -> int:
         """Return the bytes of memory that the app's containers take together."""

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import posixpath
+import time
 
 from ansible_collections.quayside.django.plugins.module_utils import (
+    builds,
     contained,
+    deploy_key,
     env_file,
+    fields,
     host,
     local_packages,
     model,
@@ -39,8 +43,9 @@ class Systemd(Runtime):
         wanted = self.files()
         if only_missing:
             wanted = {name: text for name, text in wanted.items() if not os.path.exists(f"{UNITS}/{name}")}
-        for name in units.journal_files(self.app):
-            host.folder(f"{UNITS}/{os.path.dirname(name)}", 0o755)
+        for name in wanted:
+            if "/" in name:
+                host.folder(f"{UNITS}/{os.path.dirname(name)}", 0o755)
         changed = [name for name, text in wanted.items() if host.write(f"{UNITS}/{name}", text)]
         if changed:
             host.systemctl("daemon-reload")
@@ -49,7 +54,7 @@ class Systemd(Runtime):
 
     def files(self) -> dict:
         """Return path under the folder of units -> text of all units of the app, and of what belongs to systemd's own unit of its journal."""
-        return {**units.files(self.app), **units.journal_files(self.app)}
+        return {**units.files(self.app, self.plan()), **units.journal_files(self.app)}
 
     def outdated(self) -> dict:
         """Return file name -> (text before, text after) of the units that ``install`` would change."""
@@ -134,7 +139,7 @@ class Systemd(Runtime):
 
     def in_code(self, path: str) -> str:
         """Return a path from the app's root as one under the code of a release."""
-        return posixpath.normpath("/".join(part for part in (self.app["source"]["subdir"], path) if part))
+        return fields.in_repository(self.app, path)
 
     def settle_secrets(self) -> None:
         """Write the one current file of secrets; what was there before waits beside it for ``restore_secrets``."""
@@ -184,37 +189,92 @@ class Systemd(Runtime):
         notes = [f"warning: {url} is taken as it was when the venv was built: -e rebuild=true takes what it is now"
                  for url in local_packages.moving(files, self.app["python"]["packages"])]
         venv = f"{self.app['root']}/venvs/{self.venv_key(release, record, files)}"
+        others = self.others(release, record)  # by the source as it came: what builds a venv may write to it
+        for made, build in others.items():
+            notes.append(self.make(release, made, build))
         if self.build_venv(release, venv, files):
             notes.append("dependencies changed: a new venv was built")
-        self.build_others(release)
+        for made, build in others.items():
+            builds.place(self.app["root"], made, build, self.shelf.path(release, "code"), *host.ids(self.app["user"]))
+        self.publish(release)
         ports = self.choose_ports(release)
         self.write_scripts(release, venv, ports)
         changed = self.install()
         if changed:
             notes.append(f"units changed: {', '.join(changed)}")
-        return {"venv": venv, "ports": ports}, notes
+        return {"venv": venv, "ports": ports, "builds": list(others)}, notes
 
     def rehearse_build(self, release: str, record: dict, real: Runtime) -> tuple[dict, list[str]]:
         """Build like ``real``, whose venvs may serve, without touching a unit; return what ``build`` returns."""
         files = self.python_files(release, record)
         key = self.venv_key(release, record, files)
         venv = f"{real.app['root']}/venvs/{key}"
-        there = contained.is_file(f"{venv}.complete")
+        there, others = contained.is_file(f"{venv}.complete"), self.others(release, record)
         if not there:
             venv = f"{self.app['root']}/venvs/{key}"
             self.build_venv(release, venv, files)
         self.write_scripts(release, venv, {})
-        return {"venv": venv}, ["build: dependencies are those of a kept release" if there else "build: dependencies changed, a new venv would be built"]
+        lines = ["build: dependencies are those of a kept release" if there else "build: dependencies changed, a new venv would be built"]
+        lines += [f"build: {self.shown(build)} {'is reused' if builds.is_whole(real.app['root'], made) else 'would run'}"
+                  for made, build in others.items()]
+        return {"venv": venv}, lines
 
-    def build_others(self, release: str) -> None:
-        """Run the app's build commands in its code, and take what the edge serves of it."""
-        code, folder = self.shelf.path(release, "code"), processes.code_folder(self.app, release)
-        for number, command in enumerate(self.app["build"]):
-            secrets = {name: self.secrets[name] for name in command.get("secrets", [])}
-            own = {key: env_file.text(value) for key, value in {**self.app["env"], **command["env"]}.items()}
-            env = {"CI": "1", "NEXT_TELEMETRY_DISABLED": "1", **model.filled_in(own, {**model.environment(self.app), **secrets})}
-            self.build_command(release, f"command-{number}", ["/bin/sh", "-ec", command["command"]], f"`{command['command']}`", {**env, **secrets},
-                               [code], posixpath.normpath(f"{folder}/{command['folder']}"), command["timeout"])
+    def others(self, release: str, record: dict) -> dict[str, builds.Build]:
+        """Return key -> build of what the app builds beside its venv."""
+        wanted = self.app["build"]
+        if not wanted:
+            return {}
+        code, programs, found = self.shelf.path(release, "code"), builds.programs(), {}
+        for build in builds.grouped([[self.in_code(path) for path in command["inputs"]] or ["."] for command in wanted]):
+            commands = [{"command": wanted[number]["command"], "folder": self.in_code(wanted[number]["folder"]), "env": self.build_env(wanted[number])}
+                        for number in build.commands]
+            made_from = {"commands": commands, "inputs": {path: builds.digest(code, path) for path in build.inputs}, "programs": programs,
+                         "place": local_packages.place(self.app), "ssh": self.app["source"]["build_ssh"], "rebuilt": record.get("rebuilt", "")}
+            found[builds.key(made_from)] = build
+        return found
+
+    def shown(self, build: builds.Build) -> str:
+        """Return the commands of a build, for people."""
+        return ", ".join(f"`{self.app['build'][number]['command']}`" for number in build.commands)
+
+    def build_env(self, command: dict) -> dict:
+        """Return the variables that the model gives to a command of the build."""
+        secrets = {name: self.secrets[name] for name in command["secrets"]}
+        own = {key: env_file.text(value) for key, value in {**self.app["env"], **command["env"]}.items()}
+        return {"CI": "1", "NEXT_TELEMETRY_DISABLED": "1", **model.filled_in(own, {**model.environment(self.app), **secrets}), **secrets}
+
+    def make(self, release: str, made: str, build: builds.Build) -> str:
+        """Make a build unless it is there already; return what was done. It is the app's user who builds, and root who owns it then.
+
+        The commands see it where each process sees the code of its own release, so that no path that they write down leads into a release.
+        """
+        root, code, began = self.app["root"], self.shelf.path(release, "code"), time.monotonic()
+        folder, place = builds.folder(root, made), local_packages.place(self.app)
+        if builds.is_whole(root, made):
+            return f"{self.shown(build)}: nothing that it is made from has changed, reused"
+        contained.folder(f"{root}/builds", 0o700)
+        contained.remove(folder)
+        uid, gid = host.ids(self.app["user"])
+        contained.folder(folder, 0o750, uid, gid)
+        try:
+            copied = sandbox.run(self.build_unit("inputs", release, code, release_tree.SECONDS, [code, folder]),
+                                 ["cp", "-a", "--parents", "--", *build.inputs, folder], {})
+            if copied.returncode:
+                raise host.PhaseError(f"the inputs of {self.shown(build)} could not be copied", copied.stderr)
+            for number in build.commands:
+                command = self.app["build"][number]
+                self.build_command(release, f"command-{number}", ["/bin/sh", "-ec", command["command"]], f"`{command['command']}`", self.build_env(command),
+                                   [f"{folder}:{place}"], posixpath.normpath(f"{place}/{self.in_code(command['folder'])}"), command["timeout"])
+            contained.seal(folder, {uid}, gid)
+        except BaseException:
+            contained.remove(folder)
+            raise
+        contained.write(f"{folder}.complete", release + "\n")
+        return f"{self.shown(build)}: built in {time.monotonic() - began:.0f} s"
+
+    def publish(self, release: str) -> None:
+        """Take what the edge serves of a release's code."""
+        code = self.shelf.path(release, "code")
         if self.app["frontends"]:
             frontends = [{"what": f"frontends[{frontend['name']}]", "source": self.in_code(frontend["folder"]),
                           "target": self.shelf.path(release, "frontends", frontend["name"])} for frontend in self.app["frontends"]]
@@ -224,15 +284,23 @@ class Systemd(Runtime):
     def build_command(self, release: str, verb: str, command: list[str], shown: str, env: dict, writable: list[str], folder: str, timeout: int) -> None:
         """Run one command of a build with an empty HOME and a cache; raise PhaseError with its log when it fails."""
         cache, home = sandbox.leaf(f"{self.app['root']}/cache/build", self.app["user"]), self.home()
-        known = {"HOME": home, "XDG_CACHE_HOME": cache, "npm_config_cache": f"{cache}/npm", "UV_CACHE_DIR": f"{cache}/uv", "PIP_CACHE_DIR": f"{cache}/pip"}
+        # What package managers keep in HOME otherwise: XDG_DATA_HOME has the store of pnpm.
+        known = {"HOME": home, "XDG_CACHE_HOME": cache, "XDG_DATA_HOME": f"{cache}/data", "npm_config_cache": f"{cache}/npm", "UV_CACHE_DIR": f"{cache}/uv",
+                 "PIP_CACHE_DIR": f"{cache}/pip", "YARN_GLOBAL_FOLDER": f"{cache}/yarn-berry", "BUN_INSTALL_CACHE_DIR": f"{cache}/bun"}
         unit = self.build_unit(verb, release, folder, timeout, [*writable, cache, home])
         try:
-            done = sandbox.run(unit, command, {**known, **env})
+            if self.app["source"]["build_ssh"]:
+                seen = f"{sandbox.real_root(self.app)}/agent"
+                with deploy_key.lent(self.app, self.source_key, timeout + 60) as agent:
+                    done = sandbox.run(unit.shown(agent, seen), command, {**known, **deploy_key.variables(seen, cache), **env})
+            else:
+                done = sandbox.run(unit, command, {**known, **env})
         finally:
             contained.remove(home)
         if done.returncode:
-            hint = python_env.hint(done.stdout + done.stderr)
-            raise host.PhaseError(f"{shown} ended with {done.returncode}" + (f": {hint}" if hint else ""), done.stdout + done.stderr,
+            output = done.stdout + done.stderr
+            hint = deploy_key.hint(self.app, output) or python_env.hint(output)
+            raise host.PhaseError(f"{shown} ended with {done.returncode}" + (f": {hint}" if hint else ""), output,
                                   lines=HINTED_LINES if hint else host.BUILD_LINES)
 
     def build_unit(self, verb: str, release: str, folder: str, timeout: int, writable: list[str]) -> sandbox.Unit:
@@ -248,7 +316,7 @@ class Systemd(Runtime):
     def copy(self, target: str, release: str, record: dict) -> dict:
         """Copy a kept release under the new id; files are linked, not written again. Return what the record has to hold."""
         # Sealed, so nobody but root changes what is copied meanwhile.
-        host.run(["cp", "-a", "--link", "--", f"{self.shelf.path(target, 'code')}/.", self.shelf.path(release, "code")])
+        contained.link_tree(self.shelf.path(target, "code"), self.shelf.path(release, "code"))
         # Links that lead into a release, whichever made them, lead into this one: what it was copied from is pruned one day.
         contained.relink(self.shelf.path(release, "code"), lambda to: self.shelf.path(release, *to.removeprefix(f"{self.shelf.folder}/").split("/")[1:])
                          if self.of_release(to) else to)
@@ -347,9 +415,13 @@ class Systemd(Runtime):
         """Return the argv that runs ``command`` in a release's venv, env and sandbox."""
         return self.in_venv(release, self.shelf.record(release)["venv"], command, name, timeout)
 
+    def end_one_off(self, release: str, name: str) -> None:
+        """Stop the unit of a one-off, if it runs; its caller sees it end."""
+        host.systemctl("stop", "--", f"{units.helper(self.app, name, release)}.service", check=False)
+
     def in_venv(self, release: str, venv: str, command: list[str], name: str, timeout: int) -> list[str]:
         """Return the argv of a one-off: its HOME is an empty folder in memory, and it may write what a process may, and static files until they are sealed."""
-        env = {"PATH": f"{venv}/bin:/usr/local/bin:/usr/bin:/bin", "PYTHONPATH": processes.code_folder(self.app, release), "RELEASE": release, "HOME": "/tmp"}
+        env = {"PATH": f"{venv}/bin:/usr/local/bin:/usr/bin:/bin", "PYTHONPATH": processes.python_path(self.app, release), "RELEASE": release, "HOME": "/tmp"}
         writable = [self.shelf.path(release, name) for name in ("run", "static")]
         properties = [local_packages.bound(self.app, self.shelf.path(release, "code")), *units.sandbox(self.app, writable)]
         return host.one_off_argv(self.app, properties, command, units.helper(self.app, name, release), timeout,
@@ -374,7 +446,7 @@ class Systemd(Runtime):
     def place(self, release: str, process: dict) -> dict:
         """Return where a process of a release is asked, as arguments of http_health.Check."""
         if process["socket"]:
-            return {"socket": self.own_socket(self.shelf.path(release, "run", f"{process['name']}.sock"))}
+            return {"socket": self.shelf.path(release, "run", f"{process['name']}.sock")}
         return {"url": f"http://127.0.0.1:{self.shelf.record(release)['ports'][process['name']]}"}
 
     def log(self, release: str, process: dict, since: float) -> tuple[str, str]:
@@ -384,15 +456,36 @@ class Systemd(Runtime):
 
     def dead(self, wanted: list[str], since: float) -> str:
         """Return which of the units has died since it was started, and how; empty while all live. Its log is in the error."""
-        shown = host.systemctl("show", "-p", "Id,ActiveState,SubState,Result,NRestarts,ExecMainStatus,Job", "--", *wanted).stdout
-        for block in shown.strip().split("\n\n"):
-            unit = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+        shown = host.systemctl("show", "-p", "Id,ActiveState,SubState,Result,NRestarts,ExecMainStatus,Job,MainPID", "--", *wanted).stdout
+        for unit in blocks(shown):
+            self.spared(unit.get("Id", ""), self.process_of(unit.get("Id", "")), int(unit.get("MainPID", "0")), unit.get("Result") == "oom-kill")
             ended = unit.get("ActiveState") == "inactive" and not unit.get("Job", "").strip("0")  # with a job it has yet to start
             if ended or unit.get("ActiveState") == "failed" or unit.get("SubState") == "auto-restart" or unit.get("NRestarts", "0") != "0":
                 name = unit.get("Id", "")
                 raise host.PhaseError(f"{name.removesuffix('.service')} died at its start ({unit.get('Result')}, status {unit.get('ExecMainStatus')})",
                                       host.journal(name, since), f"{host.JOURNAL} -u {name} --no-pager")
         return ""
+
+    def process_of(self, unit: str) -> dict:
+        """Return the process of a unit; empty where the model no longer has it."""
+        return next((process for process in self.wanted() for copy in processes.copies(process)
+                     if processes.unit_name(self.app, process, copy) == unit.partition("@")[0]), {})
+
+    def last_output(self, name: str) -> tuple[str, str]:
+        """Return the last lines of a unit's log, and the command that shows more."""
+        return host.journal(name, 0), f"{host.JOURNAL} -u {name} --no-pager"
+
+    def describe(self, release: str) -> list[dict]:
+        """Return what is known of each unit of a release; ``state`` and ``runs`` are systemd's."""
+        names = self.shelf.units(release)
+        if not names:
+            return []
+        shown = host.systemctl("show", "-p", "Id,LoadState,ActiveState,Result,NRestarts,ExecMainStatus,MainPID,ActiveEnterTimestamp", "--", *names).stdout
+        return [self.seen(self.process_of(unit["Id"]).get("name", ""), int(unit.get("MainPID", "0")), name=unit["Id"],
+                          state=unit["ActiveState"] if unit.get("LoadState") == "loaded" else "missing",
+                          runs=unit["ActiveState"] if unit.get("LoadState") == "loaded" else "missing", health="", status=int(unit.get("ExecMainStatus") or 0),
+                          image="", since=unit.get("ActiveEnterTimestamp", ""), restarts=int(unit.get("NRestarts", "0")),
+                          killed=unit.get("Result") == "oom-kill", volumes=[]) for unit in blocks(shown)]
 
     def stop(self, release: str, wanted: list[str] | None = None, wait: bool = True) -> None:
         """Stop a release's units, or some of them. They end what they have begun, within their drain."""
@@ -423,21 +516,14 @@ class Systemd(Runtime):
         """Start all that a release has on this host; what runs goes on."""
         host.systemctl("start", "--no-block", "--", *self.shelf.units(release))
 
-    def whole(self, release: str) -> bool:
-        """Return True when all units of a release run."""
-        running = self.running().get(release, {})
-        return all(running.get(unit) == "active" for unit in self.shelf.units(release))
-
     def enliven(self) -> None:
         """Let systemd know that the app runs: its unit starts what ``live`` names, now and at boot."""
         host.systemctl("start", "--no-block", "--", f"{self.app['name']}.service")
 
     def prune(self, records: dict, _before: str) -> list[str]:
         """Remove what no kept release needs beside its own folder; return notes."""
-        used = {os.path.basename(record.get("venv", "")) for record in records.values()}
-        for name in contained.names(f"{self.app['root']}/venvs"):
-            if name.removesuffix(".complete") not in used:
-                host.remove(f"{self.app['root']}/venvs/{name}")
+        builds.prune(f"{self.app['root']}/venvs", {os.path.basename(record.get("venv", "")) for record in records.values()})
+        builds.prune(f"{self.app['root']}/builds", {made for record in records.values() for made in record.get("builds", [])})
         self.forget([dict(self.app, processes=record["processes"]) for record in records.values() if record.get("processes")])
         return []
 
@@ -456,3 +542,8 @@ class Systemd(Runtime):
         """Return the bytes of memory that the app's processes take together."""
         shown = host.systemctl("show", "-p", "MemoryCurrent", "--value", "--", units.slice_name(self.app), check=False).stdout.strip()
         return int(shown) if shown.isdigit() and len(shown) < 19 else 0  # an unknown value is 2^64-1
+
+
+def blocks(shown: str) -> list[dict]:
+    """Return what `systemctl show` says of each unit."""
+    return [dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in shown.strip().split("\n\n")]

@@ -67,6 +67,10 @@ class Unit:
         argv += [f"--property=EnvironmentFile={environment}"] * bool(environment)
         return [*argv, *(f"--property={line}" for line in self.properties), "--", *command]
 
+    def shown(self, folder: str, place: str) -> Unit:
+        """Return this unit with a folder of the host that it sees at another path and cannot write to."""
+        return dataclasses.replace(self, properties=(*self.properties, f"BindReadOnlyPaths={folder}:{place}"))
+
 
 def real_root(app: dict) -> str:
     """Return the app's root on the host, also where ``app`` is the shadow that check mode builds in."""

@@ -10,7 +10,7 @@ import re
 import stringprep
 import unicodedata
 
-from ansible_collections.quayside.django.plugins.module_utils import compose_project, model
+from ansible_collections.quayside.django.plugins.module_utils import compose_project, docker_network, model
 
 SUPERUSER = "postgres"
 # What the entrypoints of the official images need to hand their data over to the user that they then become.
@@ -23,9 +23,12 @@ PSQL = ["psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", SUPERUSER
 PSQL_OPTIONS = "-c log_statement=none -c log_min_duration_statement=-1 -c log_min_error_statement=panic"
 
 
+FIELDS = {"db": "database", "redis": "cache"}  # service -> field of the model, and of the sizes
+
+
 def parts(app: dict) -> list[str]:
     """Return the names of the app's services: ``db``, ``redis``, both or none."""
-    return [name for name, field in (("db", "database"), ("redis", "cache")) if app[field]["engine"] == "container"]
+    return [name for name, field in FIELDS.items() if app[field]["engine"] == "container"]
 
 
 def projects(apps: list[dict]) -> list[dict]:
@@ -51,11 +54,12 @@ def volumes(app: dict) -> dict:
     return {name: names[name] for name in parts(app)}
 
 
-def project(app: dict, sizes: dict | None = None, redis_conf: str = "", images: dict | None = None) -> dict:
+def project(app: dict, sizes: dict | None = None, redis_conf: str = "", images: dict | None = None, subnet: str = "") -> dict:
     """Return the compose project of an app's services, as ``compose_project.render`` writes it.
 
     ``sizes``: those of the app in sizing.plan; ``database`` with settings and memory, ``cache`` with memory, in MiB, or None. ``redis_conf``:
-    the text of Redis's file, so that a change of it makes a new container. ``images``: tag -> reference by which it runs here (image_pins).
+    the text of Redis's file, so that a change of it makes a new container. ``images``: tag -> reference by which it runs here (image_pins). ``subnet``: of
+    the network, where that takes addresses of ours: an app then finds its services while the engine is away.
     """
     sizes = sizes or {}
     made: dict = {"name": project_name(app), "services": {}}
@@ -65,6 +69,9 @@ def project(app: dict, sizes: dict | None = None, redis_conf: str = "", images: 
         made["services"]["redis"] = cache(app, sizes.get("cache") or {}, redis_conf)
     for service in made["services"].values():
         service["image"] = (images or {}).get(service["image"], service["image"])
+    for name, service in made["services"].items():
+        if docker_network.service(subnet, name):
+            service["networks"]["default"]["ipv4_address"] = docker_network.service(subnet, name)
     made["networks"] = {"default": {"name": app["network"], "external": True}}
     # Made outside, so that `docker compose down -v` does not take the data along.
     made["volumes"] = {name: {"name": volume, "external": True} for name, volume in volumes(app).items()}
@@ -88,7 +95,7 @@ def common(app: dict, name: str, image: str, memory: int) -> dict:
 def database(app: dict, size: dict) -> dict:
     """Return the service of the database."""
     name, user = app["database"]["name"], app["database"]["user"]
-    made = common(app, "db", app["database"]["image"], size.get("memory", 0))
+    made = common(app, "db", app["database"]["image"], size.get("limit", size.get("memory", 0)))
     made["command"] = ["postgres"]
     for key, value in sorted((size.get("settings") or {}).items()):
         made["command"] += ["-c", f"{key}={value}"]
@@ -111,7 +118,7 @@ def database(app: dict, size: dict) -> dict:
 
 def cache(app: dict, size: dict, conf: str) -> dict:
     """Return the service of the cache."""
-    made = common(app, "redis", app["cache"]["image"], size.get("memory", 0))
+    made = common(app, "redis", app["cache"]["image"], size.get("limit", size.get("memory", 0)))
     made["command"] = ["redis-server", REDIS_CONF]
     made["volumes"] = ["redis:/data", f"{folder(app)}/secrets/redis.conf:{REDIS_CONF}:ro"]
     made["tmpfs"] = ["/tmp:mode=1777"]
@@ -122,6 +129,20 @@ def cache(app: dict, size: dict, conf: str) -> dict:
     shown = re.sub(r"^(requirepass) .*$", r"\1", re.sub(r"^user default .*\n", "", conf, flags=re.M), flags=re.M)
     made["labels"]["quayside.config"] = hashlib.sha256(shown.encode()).hexdigest()[:16]
     return made
+
+
+def limits(text: str) -> dict:
+    """Return service -> MiB of its memory limit, of the text of a project.
+
+    >>> limits('services:\\n  db:\\n    image: x\\n    mem_limit: "672m"\\n  redis:\\n    image: y\\n')
+    {'db': 672}
+    """
+    return {name: int(size) for name, size in re.findall(r'^  (\w+):\n(?:    .*\n)*?    mem_limit: "?(\d+)m"?$', text, re.MULTILINE)}
+
+
+def with_limits(sizes: dict, wanted: dict) -> dict:
+    """Return the sizes of an app with other limits of memory; ``wanted``: service -> MiB."""
+    return {**sizes, **{FIELDS[name]: {**(sizes.get(FIELDS[name]) or {}), "limit": limit} for name, limit in wanted.items()}}
 
 
 def has_password(conf: str) -> bool:
@@ -158,11 +179,11 @@ def redis_conf(app: dict, password: str, maxmemory: int, second: str = "") -> st
     return "\n".join(lines) + "\n"
 
 
-def text(app: dict, sizes: dict | None = None, conf: str = "", images: dict | None = None) -> str:
+def text(app: dict, sizes: dict | None = None, conf: str = "", images: dict | None = None, subnet: str = "") -> str:
     """Return the project as YAML."""
     hints = ["docker compose ps", *(["docker compose exec db psql -U {user} -d {name}".format(**app["database"])] if "db" in parts(app) else []),
              f"docker compose logs -f {parts(app)[0]}"]
-    return compose_project.render(project(app, sizes, conf, images), (
+    return compose_project.render(project(app, sizes, conf, images, subnet), (
         f"# Written by quayside.django for the app {app['name']}: its long-lived services, which no deploy touches. The app model decides\n"
         f"# what stands here, and quayside.django.site brings it about.\n# By hand, as root in {folder(app)}: {'; '.join(hints)}\n"))
 

@@ -99,8 +99,12 @@ ONE_OFF_MB = 64  # manage.py in a deploy, and the helper that speaks with celery
 POSTGRESQL_MB, BACKEND_MB = 48, 4  # PostgreSQL without shared_buffers, and a connection; one sort comes from work_mem, which is no memory while nobody sorts
 REDIS_MB = 16
 EDGES_MB = {"nginx_container": 64, "traefik": 128}
-# A container that reaches its limit is killed, so a limit is above what is needed. Limits are what counts then, since they may be used.
-LIMIT_FACTOR = 4 / 3
+# In a container a third more counts: its files in memory (/tmp, /dev/shm) are its own, and its image's libraries are nobody else's.
+CONTAINER_FACTOR = 4 / 3
+# A limit protects the host, and is no estimate of what an app takes: what an app may take is what the services of the host leave, half of the memory at
+# least, and one process may take three quarters of that.
+LEAST_APP_SHARE, PROCESS_SHARE = 0.5, 0.75
+DATABASE_LIMIT_SHARE, CACHE_LIMIT_SHARE = 0.5, 0.25  # of the host, for PostgreSQL and Redis in containers
 REDIS_LIMIT_FACTOR = 1.5  # a rewrite of the AOF forks, and what is written meanwhile is there twice
 CONTAINER_DATABASE_SHARE, CONTAINER_CACHE_SHARE = 0.375, 0.125  # smaller than on the host, since their limits count in full
 ONE_OFF_CONNECTIONS = 2  # migrate in a deploy, and a shell by hand
@@ -179,12 +183,12 @@ def _pool(process):
 def sort(app, process):
     """What a process is for sizing: ``server``, ``celery``, ``beat``, ``node`` (takes requests and is no Python server) or ``other``.
 
-    A container that serves by its image's own command is a server where the image is the app's first, which is that of manage.py, and else a frontend.
+    A start script, or the image's own command, is a server where the image is the app's first, which is that of manage.py, and else a frontend.
     """
-    known = {"http": "server", "worker": "celery", "beat": "beat"}.get(process["kind"])
+    known = {"celery-worker": "celery", "celery-beat": "beat"}.get(process["kind"])
     if known or not process["serves"]:
         return known or "other"
-    if not process["command"] and app["runtime"] == "compose" and process["image"] == app["images"][0]["name"]:
+    if processes.runs_python_server(app, process):
         return "server"
     return "other" if _server(process).startswith("python") else "node"
 
@@ -197,9 +201,11 @@ def written_workers(app, process):
     what, number = sort(app, process), ""
     if what == "server":
         flags = [flags for flags, text in processes.HTTP_SERVERS.get(_server(process), []) if "{workers}" in text]
-        if process["command"] and not flags:
+        if processes.server(process) and not flags:
             return 1  # daphne has no workers
         number = _flag(process, *flags[0]) if flags else ""
+        if not number and process["workers"] == "auto" and (not flags or _server(process) in processes.READ_CONCURRENCY):
+            number = processes.own_concurrency(app, process)
     elif what == "celery" and _pool(process) != "solo":
         number = _flag(process, "--autoscale").split(",")[0] or _flag(process, "-c", "--concurrency")
     else:
@@ -237,12 +243,12 @@ def _round(value):
 
 
 def _process_mb(app, process, workers, memory_mb):
-    """MiB that count for one copy of a process: its limit, where it has one, else what it is known to take."""
+    """MiB that count for one copy of a process: what the model says, else what such a process is known to take."""
     if process["memory"]:
         return math.ceil(megabytes(process["memory"], memory_mb))
     base, each = _shape(app, process)
     need = base + each * workers
-    return _round(need * LIMIT_FACTOR) if app["runtime"] == "compose" else need
+    return _round(need * CONTAINER_FACTOR) if app["runtime"] == "compose" else need
 
 
 def _instances(process):
@@ -364,6 +370,25 @@ class _Host:
     def process_mb(self, app, process, level):
         return _process_mb(app, process, self.workers(app, process, level), self.memory)
 
+    def reserve(self, memory):
+        """MiB of a host with so much memory that no app may take: for the system, Docker, edges, and PostgreSQL and Redis without their connections."""
+        found = SYSTEM_MB + DOCKER_MB * self.compose + sum(size for edge, size in EDGES_MB.items() if any(app["edge"] == edge for app in self.apps))
+        shares = [0.5] * bool(self.on_host) + [self.database_share()] * len(self.databases)
+        found += sum(max(32, min(memory * share / 4, 8192)) + max(32, min(memory * share / 16, 1024)) + POSTGRESQL_MB for share in shares)
+        return found + sum(self.maxmemory(app, memory) + REDIS_MB for members in self.caches.values() for app in members)
+
+    def app_limit(self, app):
+        """MiB that all processes of an app may take together, also while a deploy runs two instances. What the model gives to processes is never cut."""
+        # Whole steps, so that a kernel update changes no limit.
+        memory = max(STEP_MB, self.memory // STEP_MB * STEP_MB)
+        given = sum(megabytes(process["memory"], self.memory) * process["count"] * _instances(process) for process in app["processes"] if process["memory"])
+        return math.ceil(max(memory * LEAST_APP_SHARE, memory - self.reserve(memory), given))
+
+    def limit(self, app, process):
+        """MiB at which one copy of a process is killed."""
+        counted = self.process_mb(app, process, self.level)
+        return counted if process["memory"] else max(counted, int(self.app_limit(app) * PROCESS_SHARE))
+
     def containers(self):
         """How many containers there are while a deploy hands over."""
         engines = [app[service]["engine"] for app in self.apps for service in ("database", "cache")]
@@ -373,7 +398,7 @@ class _Host:
     def overlap(self, app, level):
         """What a deploy of an app adds: the second instance and, with celery, its helper; before that, migrate and its like."""
         second = sum(self.process_mb(app, process, level) * process["count"] for process in app["processes"] if not process["single"])
-        helper = ONE_OFF_MB * any(process["kind"] == "worker" for process in app["processes"])
+        helper = ONE_OFF_MB * any(process["kind"] == "celery-worker" for process in app["processes"])
         return max(ONE_OFF_MB, second + helper)
 
     def database_share(self):
@@ -427,27 +452,29 @@ def _whole(parts):
 
 
 def database_limit(shared_buffers, maintenance_work_mem, connections):
-    """:returns: float, MiB, the memory limit of a PostgreSQL container: its shared memory, a VACUUM, its connections with a sort for each second one"""
+    """:returns: float, MiB that count for PostgreSQL in a container: its shared memory, a VACUUM, its connections with a sort for each second one"""
     return shared_buffers + maintenance_work_mem + POSTGRESQL_MB + (BACKEND_MB + 2) * connections
 
 
 def _database(host, app):
     connections = host.connections(app, host.level)
     settings = postgresql_settings(host.memory, host.cores, host.database_share(), _most(connections))
-    limit = database_limit(int(settings["shared_buffers"][:-2]), int(settings["maintenance_work_mem"][:-2]), connections)
-    return {"settings": settings, "max_connections": int(settings["max_connections"]), "memory": _round(limit)}
+    need = _round(database_limit(int(settings["shared_buffers"][:-2]), int(settings["maintenance_work_mem"][:-2]), connections))
+    return {"settings": settings, "max_connections": int(settings["max_connections"]), "memory": need,
+            "limit": max(need, int(host.memory // STEP_MB * STEP_MB * DATABASE_LIMIT_SHARE))}
 
 
 def _cache(host, app):
     maxmemory = int(host.maxmemory(app))
     memory = _round(maxmemory * REDIS_LIMIT_FACTOR + 2 * REDIS_MB) if app["cache"]["engine"] == "container" else maxmemory + REDIS_MB
-    return {"maxmemory": maxmemory, "memory": memory}
+    return {"maxmemory": maxmemory, "memory": memory, "limit": max(memory, int(host.memory // STEP_MB * STEP_MB * CACHE_LIMIT_SHARE))}
 
 
 def _app(host, app):
     return {
-        "processes": {process["name"]: {"workers": host.workers(app, process, host.level), "memory": host.process_mb(app, process, host.level)}
-                      for process in app["processes"]},
+        "processes": {process["name"]: {"workers": host.workers(app, process, host.level), "memory": host.process_mb(app, process, host.level),
+                                       "limit": host.limit(app, process)} for process in app["processes"]},
+        "limit": host.app_limit(app),
         "connections": host.connections(app, host.level),
         "database": _database(host, app) if app["database"]["engine"] == "container" else None,
         "cache": _cache(host, app) if app["cache"]["engine"] in host.caches else None,
@@ -498,10 +525,12 @@ def plan(host, apps):
     :param host: dict of cores (int), memory (int, MiB as the kernel or a cgroup's limit says) and optionally disk (int, MiB in all), cpu, free
         and first (see ``minimum_findings``)
     :param apps: list of all apps of the host, as model.load returns them
-    :returns: dict: profile (str), level (int), total (int, MiB counted), parts (list of name and MiB), swap (int, MiB), findings and warnings (lists of str),
+    :returns: dict: profile (str), level (int), total (int, MiB counted), reserve (int, MiB of it that no app may take), parts (list
+        of name and MiB), swap (int, MiB), findings and warnings (lists of str),
         postgresql (None, or settings, max_connections, and planned and limits, app to connections, of the host's), edges (dict of edge to MiB) and
-        apps: name to connections (int), processes (name to workers and memory: MiB for one copy, a limit in a container), database (None, or settings,
-        max_connections and memory of its container) and cache (None, or maxmemory and memory of its Redis), each in MiB
+        apps: name to connections (int), limit (of all its processes together), processes (name to workers, memory and limit of one copy), database (None, or
+        settings, max_connections, memory and limit of its container) and cache (None, or maxmemory, memory and limit of its Redis), each in MiB.
+        ``memory`` is what counts, ``limit`` where the kernel kills.
     :raises ValueError: for a host without cores or memory, or a size that is none
     """
     if host["cores"] < 1 or host["memory"] < 1:
@@ -518,7 +547,8 @@ def plan(host, apps):
     connections = sum(planned.values())
     settings = postgresql_settings(host["memory"], host["cores"], max_connections=_most(connections)) if found.on_host else None
     return {
-        "profile": profile(host), "level": found.level, "total": total, "parts": parts, "swap": swap_mb(host["memory"]),
+        "profile": profile(host), "level": found.level, "total": total, "reserve": math.ceil(found.reserve(found.memory)),
+        "parts": parts, "swap": swap_mb(host["memory"]),
         "findings": findings + connection_findings(apps, host["memory"]), "warnings": _warnings(host, apps, found),
         "postgresql": {"settings": settings, "max_connections": int(settings["max_connections"]),
                        "planned": planned, "limits": connection_limits(planned, int(settings["max_connections"]),

@@ -10,7 +10,7 @@ from ansible_collections.quayside.django.plugins.module_utils import edges, host
 from ansible_collections.quayside.django.plugins.module_utils.docker_engine import EngineError
 
 SERVICE = "traefik"
-NETWORK = "quayside-edge-inner"  # Traefik and its nginx alone
+NETWORK = "quayside-edge-proxy"  # Traefik and its nginx alone
 
 
 def asks_apps_itself(folder: str, app: dict) -> bool:

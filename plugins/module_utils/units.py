@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 
-from ansible_collections.quayside.django.plugins.module_utils import drain, local_packages, model, outbound, processes, shell_line
+from ansible_collections.quayside.django.plugins.module_utils import drain, local_packages, model, outbound, processes, shell_line, supervisor
 
 
 def mark(app: dict) -> str:
@@ -114,13 +114,20 @@ def journal_limits(size: str, days: int, keep_free: str) -> str:
 SINGLE_WEIGHT = 500
 
 
-def template(app: dict, process: dict, copy: int) -> str:
-    """Return the unit template of one copy of a process."""
+# Where the host itself is short of memory, the kernel ends a process of an app before one of the database's, the edge's or sshd.
+OOM_SCORE = 300
+
+
+def template(app: dict, process: dict, copy: int, memory: int = 0) -> str:
+    """Return the unit template of one copy of a process. ``memory``: MiB at which it is killed where the model does not say it, 0 for no limit."""
     root = app["root"]
     release = f"{root}/releases/%i"
     code = "/".join(part for part in (release, "code", app["source"]["subdir"]) if part)
     notify = processes.server(process) == "gunicorn"
-    limits = ([f"MemoryMax={process['memory']}"] if process["memory"] else []) + ([f"CPUQuota={process['cpu']}"] if process["cpu"] else [])
+    most = process["memory"] or (f"{memory}M" if memory else "")
+    limits = ([f"MemoryMax={most}"] if most else []) + ([f"CPUQuota={process['cpu']}"] if process["cpu"] else [])
+    # A killed worker is started anew by its server; systemd's default would end the server and all that it answers.
+    limits += ["OOMPolicy=continue", f"OOMScoreAdjust={OOM_SCORE}"]
     limits += [f"CPUWeight={SINGLE_WEIGHT}"] if process["single"] else []
     service = [
         f"Type={'notify' if notify else 'exec'}",
@@ -128,7 +135,7 @@ def template(app: dict, process: dict, copy: int) -> str:
         f"EnvironmentFile={release}/env", f"EnvironmentFile={model.secrets_file(app)}",
         f"ExecStart={release}/bin/{process['name']} {copy}", *drain.before_stop(process, release),
         # mixed: only the main process is told to stop, so that celery's children finish their tasks.
-        "KillMode=mixed", f"TimeoutStopSec={process['drain'] + 5}", "Restart=always", "RestartSec=1",
+        "KillMode=mixed", f"TimeoutStopSec={process['drain'] + 5}", *supervisor.RESTART,
         f"SyslogIdentifier={app['name']}-{process['name']}", f"Slice={slice_name(app)}", *limits, *journal(app),
         local_packages.bound(app, f"{release}/code"),
         *sandbox(app, [f"{release}/run"], process["command"]),
@@ -161,11 +168,14 @@ def template_names(app: dict) -> list[str]:
     return [processes.unit_name(app, process, copy) for process in app["processes"] for copy in processes.copies(process)]
 
 
-def files(app: dict) -> dict:
-    """Return file name -> text of all units of an app."""
-    wanted = {f"{processes.unit_name(app, process, copy)}@.service": template(app, process, copy)
+def files(app: dict, sizes: dict | None = None) -> dict:
+    """Return file name -> text of all units of an app. ``sizes``: what sizing.plan says of it."""
+    limits = {name: size["limit"] for name, size in sizes["processes"].items()} if sizes else {}
+    wanted = {f"{processes.unit_name(app, process, copy)}@.service": template(app, process, copy, limits.get(process["name"], 0))
               for process in app["processes"] for copy in processes.copies(process)}
     wanted[f"{app['name']}.service"] = umbrella(app)
+    if sizes:
+        wanted[f"{slice_name(app)}.d/memory.conf"] = f"{mark(app)}\n[Slice]\nMemoryMax={sizes['limit']}M\n"
     return wanted
 
 

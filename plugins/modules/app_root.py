@@ -120,7 +120,7 @@ def main() -> None:
             docker_network.join(app)
         if rotation in units:
             host.write(rotation, rotated)
-        if units:
+        if units or networks:
             runtime.install()
         if move.restart and shelf.live():
             runtime.with_processes(shelf.record(shelf.live()).get("processes", app["processes"])).restart_singles(shelf.live())

@@ -23,8 +23,8 @@ options:
     default: {}
   sizes:
     description:
-      - What the filter P(quayside.django.host_plan#filter) gives for the app. C(database) with C(settings) and C(memory), C(cache) with C(maxmemory) and
-        C(memory), in MiB.
+      - What the filter P(quayside.django.host_plan#filter) gives for the app. C(database) with C(settings) and C(limit), C(cache) with C(maxmemory) and
+        C(limit), in MiB. A container that runs with another limit gets it without being made anew.
       - Without it there are no limits, PostgreSQL has its own settings, and Redis takes a part of the host's memory.
     type: dict
     default: {}
@@ -78,10 +78,12 @@ import shutil
 import subprocess
 import time
 
-from ansible_collections.quayside.django.plugins.module_utils import host, image_pins, redis_client, rotation, services, sizing
+from ansible_collections.quayside.django.plugins.module_utils import docker_network, host, image_pins, redis_client, rotation, services, sizing
 from ansible_collections.quayside.django.plugins.module_utils.docker_engine import Engine, EngineError
 from ansible_collections.quayside.django.plugins.module_utils.host import PhaseError
 from ansible_collections.quayside.django.plugins.module_utils.printed import AnsibleModule
+
+MB = 2 ** 20
 
 
 class Services:
@@ -98,6 +100,10 @@ class Services:
         self.pins: image_pins.Pins | None = None
         self.images: dict = {}
         self.states: dict = {}
+        # What the files say: the limit with which a container was made goes on standing there, so that it is not made anew for another one.
+        self.sizes: dict = params["sizes"]
+        self.limits: dict = {}
+        self.hashed: dict = {}
 
     # What is wanted
 
@@ -108,13 +114,20 @@ class Services:
         first, other = self.redis_passwords()
         conf = services.redis_conf(self.app, first, int(maxmemory), rotation.redis_line(first, other)) if "redis" in self.parts else ""
         self.conf = conf
-        found = {"compose.yaml": (services.text(self.app, self.params["sizes"], conf, self.images), 0o644)}
+        found = {"compose.yaml": (services.text(self.app, self.sizes, conf, self.images, self.subnet()), 0o644)}
         if conf:
             found["secrets/redis.conf"] = (conf, 0o444)
         if "db" in self.parts:
             # That of the superuser, which nobody uses: it is made once, and only a new data folder takes it over.
             found["secrets/superuser"] = (host.text(f"{self.folder}/secrets/superuser") or random.token_urlsafe(32), 0o444)
         return {f"{self.folder}/{name}": value for name, value in found.items()}
+
+    def subnet(self) -> str:
+        """Return the subnet of the app's network, empty where that takes no address of ours, or cannot be asked."""
+        try:
+            return docker_network.subnets(self.app, self.engine)["default"]
+        except EngineError:
+            return ""
 
     def redis_passwords(self) -> tuple[str, str]:
         """Return the passwords that Redis is to take: none as long as a running release, made before there was one, would be turned away by it."""
@@ -177,8 +190,10 @@ class Services:
 
     def hashes(self, text: str) -> dict:
         """Return service -> compose's hash of what it would run."""
-        done = self.compose("-f", "-", "config", "--hash", "*", text=text)
-        return dict(line.split() for line in done.stdout.splitlines() if line.strip())
+        if text not in self.hashed:
+            done = self.compose("-f", "-", "config", "--hash", "*", text=text)
+            self.hashed[text] = dict(line.split() for line in done.stdout.splitlines() if line.strip())
+        return self.hashed[text]
 
     def compose(self, *words: str, text: str | None = None, timeout: float = 900) -> subprocess.CompletedProcess:
         """Run docker compose for the project; raise PhaseError."""
@@ -191,6 +206,8 @@ class Services:
         self.pin()
         diff = self.pins.diff() if self.pins else []
         self.wanted = self.files()
+        if self.keep_limits():
+            self.wanted = self.files()
         for path, (text, _mode) in self.wanted.items():
             before = host.text(path)
             if before == text:
@@ -214,6 +231,34 @@ class Services:
                   "after": f"runs {self.image(part)}\n"} for part in self.up]
         return diff
 
+    def keep_limits(self) -> bool:
+        """Let containers go on whose limit of memory alone has changed, and plan the new limits; return whether the files are others by that."""
+        try:
+            running = {part: have for part, have in self.containers().items() if part in self.parts}
+            written = services.limits(host.text(f"{self.folder}/compose.yaml"))
+            made = {part: written.get(part) or have["HostConfig"].get("Memory", 0) // MB for part, have in running.items()}
+            kept = services.with_limits(self.params["sizes"], made)
+            texts = [services.text(self.app, kept, self.conf, images) for images in (self.images, None)] if running else []
+            hashes = [self.hashes(text) for text in texts]
+        except (EngineError, PhaseError):
+            return False  # the look at the containers says why
+        for part, have in running.items():
+            limit = (self.params["sizes"].get(services.FIELDS[part]) or {}).get("limit", 0)
+            now = have["HostConfig"].get("Memory", 0) // MB
+            if not limit or have["Config"]["Labels"].get("com.docker.compose.config-hash") not in [one.get(part) for one in hashes]:
+                continue
+            self.sizes = services.with_limits(self.sizes, {part: made[part]})
+            if now != limit:
+                self.limits[part] = (have["Id"], limit)
+                self.actions.append(f"{part} may take {limit} MiB of memory, before {now}")
+        return self.sizes != self.params["sizes"]
+
+    def set_limits(self) -> None:
+        """Give running containers other limits of memory; with swap as the engine gives it to a new one."""
+        for part, (container, limit) in self.limits.items():
+            if part not in self.up:
+                self.engine.post(f"/containers/{container}/update", {"Memory": limit * MB, "MemorySwap": 2 * limit * MB})
+
     def look(self) -> None:
         """Look at volumes and containers: which are missing, changed or stopped."""
         for name in services.volumes(self.app).values():
@@ -226,7 +271,7 @@ class Services:
                                  f"and remove or rename it")
         running = self.containers()
         hashes = self.hashes(self.wanted[f"{self.folder}/compose.yaml"][0])
-        by_tag = self.hashes(services.text(self.app, self.params["sizes"], self.conf)) if running else {}
+        by_tag = self.hashes(services.text(self.app, self.sizes, self.conf, None, self.subnet())) if running else {}
         for part in self.parts:
             have = running.get(part)
             self.states[part] = state(have)
@@ -282,6 +327,7 @@ class Services:
             self.engine.post("/volumes/create", {"Name": name, "Labels": {"quayside.app": self.app["name"]}})
         try:
             self.start()
+            self.set_limits()
             self.settle_cache(before)
         except PhaseError as error:
             if all(text for text, _mode in before.values()) and before != self.wanted:

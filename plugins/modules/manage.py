@@ -63,6 +63,7 @@ release:
   returned: always
 """
 
+import os
 import shlex
 import subprocess
 
@@ -99,7 +100,8 @@ def main() -> None:
     if module.check_mode and not plan and not manage_command.reads_only(argv):
         module.exit_json(changed=True, release=live, stdout=f"not run in check mode: {' '.join(argv)}")
     runtime = RUNTIMES[app["runtime"]](app, shelf)
-    command = runtime.one_off(live, runtime.manage_argv(live, argv), f"manage-{module.params['command'].split()[0][:20]}", module.params["timeout"])
+    name = f"manage-{argv[0][:20]}-{os.getpid()}"
+    command = runtime.one_off(live, runtime.manage_argv(live, argv), name, module.params["timeout"])
     done = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=host.LOCALE,
                           text=True, errors="replace")
     output = done.stdout.strip()

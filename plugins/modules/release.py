@@ -180,7 +180,7 @@ def rehearse(module: AnsibleModule, deploy: Deploy) -> None:
     try:
         lines = deploy.rehearse_rollback() if "choose" in phases else deploy.rehearse()
     except REASONS as error:
-        failed = failure(phases[1], error)
+        failed = failure(phases[1], error, deploy.app)
         module.fail_json(msg=str(failed), phase=failed.phase, reason=failed.reason, release="")
     finally:
         deploy.runtime.close()

@@ -56,8 +56,15 @@ units:
   description: Unit to its state, for each unit of the live release, and for those of older ones that still run.
   type: dict
   returned: success
-containers:
-  description: Containers of the live release, with C(name), C(process), C(state), C(health), C(image), C(since) (UTC) and C(restarts).
+processes:
+  description: >-
+    Units or containers of the live release, with C(name), C(process), C(state), C(health), C(image), C(since), C(restarts), C(used) and C(limit) (bytes of
+    memory, without cached files; a limit of 0 is none) and C(kills) (processes that the kernel has killed for memory).
+  type: list
+  elements: dict
+  returned: success
+findings:
+  description: What is wrong with them, with C(code), C(severity), C(item), C(reason) and C(fix), as the doctor tells it.
   type: list
   elements: dict
   returned: success
@@ -107,7 +114,17 @@ text:
 import os
 import time
 
-from ansible_collections.quayside.django.plugins.module_utils import edges, env_file, host, http_health, model, releases, secret_ages, served
+from ansible_collections.quayside.django.plugins.module_utils import (
+    doctor_processes,
+    edges,
+    env_file,
+    host,
+    http_health,
+    model,
+    releases,
+    secret_ages,
+    served,
+)
 from ansible_collections.quayside.django.plugins.module_utils.deploy import RUNTIMES
 from ansible_collections.quayside.django.plugins.module_utils.docker_engine import EngineError
 from ansible_collections.quayside.django.plugins.module_utils.lock import Lock
@@ -128,11 +145,13 @@ def read(app: dict, entries: int) -> dict:
     if live:
         check = edges.EDGES[app["edge"]].check(app, **model.wanted_answer(app, live, record.get("version", "")))
         health = http_health.judge(check, http_health.ask(check)) if check else ""
+    seen = runtime.describe(live) if live else []
     disk = os.statvfs(app["root"]) if os.path.isdir(app["root"]) else None
     return {
         "live": {"id": live, "version": record.get("version", ""), "sha": record.get("sha", ""), "since": utc(record.get("switched")),
                  "how": how(record)} if live else {},
-        "containers": runtime.describe(live) if live else [],
+        "processes": [{key: value for key, value in one.items() if key != "commands"} for one in seen],
+        "findings": doctor_processes.findings(runtime.app, seen),
         "certificates": {name: served.look(name) for name in app["domains"]} if app["scheme"] == "https" and app["edge"] != "none" else {},
         "stale": bool(live) and not model.told(app, edges.secure(app)).items() <= env_file.parse(host.text(shelf.path(live, "env"))).items(),
         "healthy": not health, "health": health, "units": states, "lock": Lock(f"{app['root']}/lock").read(), "ledger": shelf.ledger(entries),
@@ -160,7 +179,9 @@ def text(app: dict, state: dict, oldest: int = 365) -> str:
     came = f", {live['how']}" if live.get("how") else ""
     lines = [f"{app['name']}: {live['version']} is live as {live['id']} since {live['since']}{came}" if live else f"{app['name']}: no release is live"]
     lines.append(f"  health    {'good' if state['healthy'] else state['health']}" + (f"  {app['url']}" if app["url"] else ""))
-    lines += [f"  {'unit':<9} {unit.removesuffix('.service')}  {status}" for unit, status in sorted(state["units"].items())]
+    sizes = {one["name"]: one for one in state["processes"]}
+    lines += [f"  {'unit':<9} {unit.removesuffix('.service')}  {status}{memory(sizes.get(unit))}" for unit, status in sorted(state["units"].items())]
+    lines += [f"  {one['severity']:<9} {one['item'].removeprefix('app ' + app['name'] + ': ')}: {one['reason']}: {one['fix']}" for one in state["findings"]]
     lines += [f"  {'kept':<9} {kept['id']}  {kept['version']}  {kept['outcome']}" + (f", a copy of {kept['of']}" if kept["of"] else "")
               for kept in state["releases"]]
     lines += [f"  {'ledger':<9} {entry['at']}  {entry['ref']}  {entry['result']}{', ' + how(entry) if how(entry) else ''}  {entry['who']}  {entry['seconds']} s"
@@ -174,6 +195,13 @@ def text(app: dict, state: dict, oldest: int = 365) -> str:
     lines.append(f"  lock      {lock['who']} since {utc(lock['since'])}, in phase {lock['phase']}" if lock else "  lock      free")
     lines.append(f"  memory    {state['memory'] // 2**20} MiB, disk {state['disk_free'] // 2**20} MiB free")
     return "\n".join(lines)
+
+
+def memory(one: dict | None) -> str:
+    """Return what a unit takes of its memory, for people; nothing where that is not known."""
+    if not one or not one["used"]:
+        return ""
+    return f"  {one['used'] // 2**20}{' of ' + str(one['limit'] // 2**20) if one['limit'] else ''} MiB"
 
 
 def first_line(reason: str) -> str:

@@ -142,7 +142,7 @@ class Rotation:
             return
         process = self.runtime().manage(self.live, f"settings-{os.getpid()}", 120)
         try:
-            answer, output = process.ask(["diffsettings", "--output", "hash"])
+            answer, output = process.ask(["diffsettings", "--output", "hash"], 120)
         finally:
             process.close()
         line = next((line for line in output.splitlines() if line.startswith("SECRET_KEY_FALLBACKS")), "")

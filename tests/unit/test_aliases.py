@@ -78,8 +78,9 @@ def test_the_script_of_a_process_fills_in_an_alias_and_holds_no_secret():
 
 def container(name, **fields):
     app = loaded(runtime="compose", images=[{"name": "app"}, {"name": "front"}], **fields)
-    facts = {"user": "1:1", "images": {"app": "a", "front": "f"}, "ports": {}, "env": model.release_environment(app, RELEASE, "main"),
-             "secrets": model.secret_environment(app), "workers": {}, "memory": {}}
+    facts = {"user": "1:1", "images": {"app": "a", "front": "f"}, "ports": {}, "addresses": {}, "services": {},
+             "env": model.release_environment(app, RELEASE, "main"),
+             "secrets": model.secret_environment(app), "workers": {}, "memory": {}, "search": {}}
     return compose_project.project(app, RELEASE, facts)["services"][name]["environment"]
 
 

@@ -2,12 +2,9 @@
 """The compose project of an instance: what stands in it for which model, and that YAML reads what was meant."""
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import os
+import re
 import shutil
 import subprocess
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,13 +15,14 @@ from ansible_collections.quayside.django.plugins.module_utils.releases import Sh
 from samples import CELERY, RELEASE, loaded
 
 FACTS = {"user": "998:997", "images": {"app": "quayside/pos-app:0123", "front": "quayside/pos-front:0123"}, "ports": {"web": 20001},
-         "env": {"TIME_ZONE": "UTC"}, "secrets": {"SECRET_KEY": "a$b"}, "workers": {"web": 3, "worker": 2}, "memory": {"web": 384}}
+         "addresses": {}, "services": {}, "env": {"TIME_ZONE": "UTC"},
+         "secrets": {"SECRET_KEY": "a$b"}, "workers": {"web": 3, "worker": 2}, "memory": {"web": 384}, "search": {}}
 
 
-def project(**fields):
+def project(facts=None, **fields):
     """Return the project of an app in containers, read back from its YAML as compose reads it."""
     app = loaded(runtime="compose", **{"processes": CELERY, **fields})
-    return yaml.safe_load(compose_project.render(compose_project.project(app, RELEASE, FACTS)))
+    return yaml.safe_load(compose_project.render(compose_project.project(app, RELEASE, {**FACTS, **(facts or {})})))
 
 
 def mounts(service):
@@ -89,10 +87,6 @@ def test_the_health_check_has_the_declared_figures_and_knows_host_and_scheme():
     assert [check[key] for key in ("interval", "timeout", "retries", "start_period")] == ["30s", "10s", 3, "5s"]
 
 
-def test_a_process_that_takes_no_requests_has_no_health_check():
-    assert "healthcheck" not in project()["services"]["worker"]
-
-
 @pytest.mark.parametrize(("process", "command"), [
     ({"command": "gunicorn pos.wsgi -w 4"}, ["gunicorn", "pos.wsgi", "-w", "4", "--bind", "0.0.0.0:8000"]),
     ({"command": "uvicorn pos.asgi", "port": 9000}, ["uvicorn", "pos.asgi", "--host", "0.0.0.0", "--port", "9000"]),
@@ -149,6 +143,31 @@ def test_a_later_server_finds_an_earlier_one_of_its_own_release_by_its_name():
     assert services["frontend"]["image"] == "quayside/pos-front:0123"
 
 
+def test_nobody_asks_the_engine_for_a_name_where_networks_take_addresses_of_ours():
+    """The engine's name server is gone while the engine is."""
+    facts = {"addresses": {"web": "172.18.0.9", "frontend": "172.18.0.10"}, "services": {"db": "172.19.0.2", "redis": ""}}
+    services = project(facts, images=[{"name": "app"}, {"name": "front"}], processes=[
+        {"name": "web", "command": "gunicorn x"}, {"name": "frontend", "image": "front", "port": 3000},
+        {"name": "worker", "command": "celery -A pos worker"}])["services"]
+    assert services["web"]["networks"]["edge"] == {"aliases": [f"web-{RELEASE}"], "ipv4_address": "172.18.0.9"}
+    assert "ipv4_address" not in services["web"]["networks"]["default"]
+    assert "ipv4_address" not in services["worker"]["networks"]["default"]
+    assert services["frontend"]["extra_hosts"] == ["web:172.18.0.9"]
+    assert services["web"]["extra_hosts"] == services["worker"]["extra_hosts"] == ["db:172.19.0.2"]
+    assert not any("links" in service for service in services.values())
+
+
+@pytest.mark.parametrize("init", [True, False])
+def test_dockers_init_is_process_1_unless_the_image_brings_one(init):
+    """Without one a process that handles no SIGTERM works on beside the next release until it is killed."""
+    fields = {} if init else {"container": {"init": False}}
+    assert {service["init"] for service in project(**fields)["services"].values()} == {init}
+
+
+def test_no_container_comes_back_before_it_is_live():
+    assert {service["restart"] for service in project()["services"].values()} == {"no"}
+
+
 def test_a_process_of_another_image_gets_only_the_secrets_that_it_names():
     images = [{"name": "app"}, {"name": "front"}]
     services = project(images=images, processes=[{"name": "web", "command": "gunicorn x"}, {"name": "frontend", "image": "front", "port": 3000},
@@ -200,14 +219,22 @@ def test_the_health_script_is_one_for_every_shell(tool, tmp_path):
     assert subprocess.run([tool, "-n", str(path)], check=False).returncode == 0
 
 
-def test_the_apps_unit_starts_what_live_names_and_a_timer_watches():
+def test_the_apps_unit_lets_run_what_live_names_and_a_timer_watches():
     files = container_units.files(loaded(runtime="compose"))
     assert set(files) == {"pos.service", "quayside-keep@pos.service", "quayside-keep@pos.timer", "quayside-images@pos.service", "quayside-images@pos.timer",
                           "systemd-journald@pos.socket.d/quayside.conf"}
-    assert "docker start $$(cat /opt/pos/live/units)" in files["pos.service"]
     assert "PartOf=pos.service" in files["quayside-keep@pos.timer"]
-    assert f"ExecCondition=/bin/sh -c '{container_units.idle('/opt/pos/lock')}'" in files["quayside-keep@pos.service"]
-    assert "ProcSubset" not in files["quayside-keep@pos.service"]  # it would hide the list of locks
+    for unit, verbs in (("pos.service", ["start", "stop", "reload"]), ("quayside-keep@pos.service", ["keep"])):
+        assert re.findall(r"^Exec\w+=/usr/bin/python3 /opt/pos/lib/supervisor.py (\w+) /opt/pos/lib/supervisor.json$", files[unit], re.M) == verbs
+        assert "RuntimeDirectoryPreserve=yes" in files[unit]  # what an operator has stopped is not forgotten when a look ends
+        assert "ProcSubset" not in files[unit]  # it would hide the list of locks
+
+
+@pytest.mark.parametrize("unit", ["pos.service", "quayside-keep@pos.service", "quayside-keep@pos.timer", "quayside-images@pos.service"])
+def test_no_unit_ends_because_its_engine_does(unit):
+    """Requires=, BindsTo= and PartOf= hand a stop of docker.service on."""
+    lines = container_units.files(loaded(runtime="compose"))[unit].splitlines()
+    assert [line for line in lines if "docker" in line and line.split("=")[0] not in ("Wants", "After")] == []
 
 
 def test_helper_units_of_before_give_way_to_those_whose_name_no_app_can_have(tmp_path, monkeypatch):
@@ -233,17 +260,46 @@ def test_helper_units_of_before_give_way_to_those_whose_name_no_app_can_have(tmp
     assert runtime.outdated() == {}
 
 
-@pytest.mark.parametrize(("lease", "age", "held", "idle"), [
-    (None, 0, False, True), ("", 0, False, True), ("{}", 0, False, False), ("{}", 59, False, False), ("{}", 61, False, True), ("{}", 3600, False, True),
-    ("{}", 3600, True, False), ("{}", 0, True, False), ('{"renewed": 99999999999}', 3600, False, True),
+@pytest.mark.parametrize(("manage", "env", "config", "path"), [
+    ("manage.py", {}, {"WorkingDir": "/app"}, None),
+    ("src/manage.py", {}, {"WorkingDir": "/app"}, "/app/src"),
+    ("/srv/site/manage.py", {}, {"WorkingDir": "/app"}, "/srv/site"),
+    ("src/manage.py", {}, {}, "/src"),
+    ("src/manage.py", {}, {"WorkingDir": "/app", "Env": ["A=b", "PYTHONPATH=/app/libs"]}, "/app/src:/app/libs"),
+    ("src/manage.py", {"PYTHONPATH": "/mine"}, {"WorkingDir": "/app", "Env": ["PYTHONPATH=/app/libs"]}, "/app/src:/mine"),
 ])
-def test_the_keeper_waits_for_a_run_that_lives_and_for_no_other(tmp_path, lease, age, held, idle):
-    path = tmp_path / "lock"
-    if lease is not None:
-        path.write_text(lease)
-        os.utime(path, (time.time() - age,) * 2)
-    line = container_units.idle(str(path)).replace("$$", "$").replace("%%", "%")
-    with open(path, "a") if held else contextlib.nullcontext() as file:
-        if held:
-            fcntl.flock(file, fcntl.LOCK_EX)
-        assert (subprocess.run(["/bin/sh", "-c", line], check=False, stderr=subprocess.DEVNULL).returncode == 0) is idle
+def test_every_process_of_the_image_finds_what_lies_beside_manage_py(manage, env, config, path):
+    app = loaded(runtime="compose", images=TWO_IMAGES, manage=manage, env=env,
+                 processes=[*CELERY, {"name": "front", "image": "front", "port": 3000, "routes": ["/next/"]}])
+    facts = {**FACTS, "env": env, "search": compose_project.search_path(app, env, config)}
+    services = compose_project.project(app, RELEASE, facts)["services"]
+    assert {services[name]["environment"].get("PYTHONPATH") for name in ("web", "worker", "beat", "manage")} == {path}
+    assert services["front"]["environment"].get("PYTHONPATH") == env.get("PYTHONPATH")
+
+
+@pytest.mark.parametrize(("name", "disabled"), [("web", False), ("worker", True), ("beat", True), ("manage", True)])
+def test_only_what_takes_requests_has_a_health_check_also_where_the_image_brings_one(name, disabled):
+    """Docker would run the image's own HEALTHCHECK in workers, and call them unhealthy for ever."""
+    check = project()["services"][name]["healthcheck"]
+    assert check == {"disable": True} if disabled else check["test"][0] == "CMD"
+
+
+@pytest.mark.parametrize(("declared", "wrong", "told"), [
+    (["/app/media"], "", ""),
+    (["/app/media/"], "", ""),
+    (["/app/media/thumbs"], "declares VOLUME /app/media/thumbs, inside /app/media (media.root)", ""),
+    (["/app/static/x"], "inside /app/static (static.root)", ""),
+    (["/app/data/a/b"], "inside /app/data (folders[data].path)", ""),
+    (["/in/today"], "inside /in (container.volumes)", ""),
+    (["/app"], "", "declares VOLUME /app:"),
+    (["/app/mediathek"], "", "folders: [{name: mediathek, path: /app/mediathek}]"),
+    (["/tmp", "/app/cache"], "", ""),
+    ([], "", ""),
+])
+def test_a_volume_of_an_image_that_would_hide_a_folder_is_refused(declared, wrong, told):
+    app = loaded(runtime="compose", media={"root": "/app/media"}, static={"root": "/app/static"}, folders=[{"name": "data", "path": "/app/data"}],
+                 container={"volumes": ["/srv/in:/in:ro"], "writable": ["/app/cache"]})
+    refused, notes = compose_project.volume_findings(app, {"pos:1": declared})
+    assert (bool(refused), bool(notes)) == (bool(wrong), bool(told))
+    assert wrong in "".join(refused)
+    assert told in "".join(notes)

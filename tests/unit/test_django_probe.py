@@ -118,3 +118,14 @@ def test_names_are_looked_for_in_all_code_but_that_of_others(tmp_path):
     (tmp_path / ".env").write_text("# x\nexport OWN=1\nMORE = 2\n")
     found, own = django_probe.mentioned(str(tmp_path), ["STRIPE_KEY", "GREETING", "OTHER", "WORDS", "MAX_SIZE"])
     assert (found, own) == (["GREETING", "MAX_SIZE", "STRIPE_KEY"], ["MORE", "OWN"])
+
+
+def test_names_are_looked_for_in_start_scripts_too(tmp_path):
+    """Those of a project without an ending, and those that a command or an image names."""
+    for path, text in {"app/bin/start": "#!/bin/sh\nexec gunicorn --timeout $TIMEOUT_OF_WEB", "app/LICENSE": "NOT_CODE",
+                       "entrypoint": "#!/bin/sh\necho $WAIT_FOR"}.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    names = ["TIMEOUT_OF_WEB", "NOT_CODE", "WAIT_FOR"]
+    assert django_probe.mentioned(str(tmp_path / "app"), names) == (["TIMEOUT_OF_WEB"], [])
+    assert django_probe.mentioned(str(tmp_path / "app"), names, [str(tmp_path / "entrypoint"), "--no-such", "none"]) == (["TIMEOUT_OF_WEB", "WAIT_FOR"], [])

@@ -2,6 +2,8 @@
 """The networks of an app: their names and interfaces, and how the containers of a release from before come into the second one."""
 from __future__ import annotations
 
+import json
+
 import pytest
 from ansible_collections.quayside.django.plugins.module_utils import docker_network, model
 from ansible_collections.quayside.django.plugins.module_utils.docker_engine import EngineError
@@ -11,8 +13,9 @@ from samples import RELEASE, loaded, written
 class Engine:
     """An engine with these networks and containers."""
 
-    def __init__(self, networks=(), containers=(), up=True):
+    def __init__(self, networks=(), containers=(), up=True, taken=()):
         self.networks, self.containers, self.up, self.posted = {one["Name"]: one for one in networks}, list(containers), up, []
+        self.taken, self.deleted = taken, []
 
     def get(self, path, **_query):
         if not self.up:
@@ -28,6 +31,15 @@ class Engine:
 
     def post(self, path, body=None, **_query):
         self.posted.append((path, body))
+        if path == "/networks/create":
+            asked = body.get("IPAM", {}).get("Config", [{}])[0]
+            if asked.get("Subnet") in self.taken:
+                raise EngineError(403, "Pool overlaps with other one on this address space")
+            self.networks[body["Name"]] = {**body, "IPAM": {"Config": [asked or CHOSEN]}}
+
+    def delete(self, path, **_query):
+        self.deleted.append(path)
+        del self.networks[path.rpartition("/")[2]]
 
 
 def container(process, *networks, release=RELEASE):
@@ -62,11 +74,67 @@ def test_the_interface_of_a_network_is_known_before_and_after_it_is_made(known, 
 def test_a_network_is_made_once_and_an_engine_that_is_down_is_no_missing_network():
     engine = Engine([{"Name": "pos", "Id": "0" * 12}])
     assert docker_network.missing(app(), engine) == ["edge-pos"]
-    docker_network.make(app(), "edge-pos", engine)
-    assert engine.posted[0][1]["Labels"] == {"quayside.app": "pos"}
-    assert engine.posted[0][1]["Options"] == {"com.docker.network.bridge.name": docker_network.bridge("edge-pos")}
     with pytest.raises(EngineError):
         docker_network.missing(app(), Engine(up=False))
+
+
+CHOSEN = {"Subnet": "172.20.0.0/16", "Gateway": "172.20.0.1"}
+OURS = {**CHOSEN, "IPRange": "172.20.128.0/17"}
+
+
+def test_a_network_is_made_with_the_subnet_that_the_engine_chooses_and_takes_addresses_of_ours(tmp_path):
+    engine, one = Engine(), dict(app(), root=str(tmp_path))
+    docker_network.make(one, "edge-pos", engine)
+    made = engine.networks["edge-pos"]
+    assert made["IPAM"] == {"Config": [OURS]}
+    assert made["Labels"] == {"quayside.app": "pos"}
+    assert made["Options"] == {"com.docker.network.bridge.name": docker_network.bridge("edge-pos")}
+    assert engine.deleted == ["/networks/edge-pos"]
+    assert docker_network.subnets(one, engine) == {"default": "", "edge": "172.20.0.0/16"}
+
+
+def remembering(tmp_path, **fields):
+    """Return an app whose network was made before."""
+    one = dict(app(), root=str(tmp_path), **fields)
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib/supervisor.json").write_text(json.dumps({"networks": [docker_network.body(one, "edge-pos", "172.30.0.0/24")]}))
+    return one
+
+
+def test_a_network_that_somebody_removed_gets_the_subnet_that_the_containers_know(tmp_path):
+    engine, one = Engine(), remembering(tmp_path)
+    assert docker_network.bodies(one, engine)[1]["IPAM"]["Config"][0]["Subnet"] == "172.30.0.0/24"
+    docker_network.make(one, "edge-pos", engine)
+    assert docker_network.subnets(one, engine)["edge"] == "172.30.0.0/24"
+    assert docker_network.bodies(one, engine)[1] == docker_network.body(one, "edge-pos", "172.30.0.0/24")
+
+
+def test_a_subnet_that_somebody_else_has_by_now_is_given_up(tmp_path):
+    engine, one = Engine(taken={"172.30.0.0/24"}), remembering(tmp_path)
+    docker_network.make(one, "edge-pos", engine)
+    assert docker_network.subnets(one, engine)["edge"] == "172.20.0.0/16"
+
+
+def test_an_engine_that_is_down_keeps_what_is_remembered(tmp_path):
+    one = remembering(tmp_path)
+    assert docker_network.bodies(one, Engine(up=False)) == [docker_network.body(one, "pos"), docker_network.body(one, "edge-pos", "172.30.0.0/24")]
+
+
+@pytest.mark.parametrize(("subnet", "start", "busy", "kept", "chosen"), [
+    ("172.20.0.0/24", 0, set(), set(), ["172.20.0.8", "172.20.0.9"]),
+    ("172.20.0.0/24", 119, set(), set(), ["172.20.0.127", "172.20.0.8"]),  # never one of the half that Docker gives away
+    ("172.20.0.0/24", 0, {"172.20.0.8"}, {"172.20.0.9", "172.20.0.10"}, ["172.20.0.11", "172.20.0.12"]),
+    ("172.20.0.0/27", 0, set(), {f"172.20.0.{number}" for number in range(8, 16)}, ["172.20.0.8", "172.20.0.9"]),
+    ("172.20.0.0/27", 0, {f"172.20.0.{number}" for number in range(8, 15)}, set(), ["172.20.0.15"]),
+    ("172.20.0.0/28", 0, set(), set(), []),
+])
+def test_servers_have_addresses_of_their_own_in_the_lower_half(subnet, start, busy, kept, chosen):
+    assert list(docker_network.choose(["web", "api"], subnet, start, busy, kept).values()) == chosen
+
+
+@pytest.mark.parametrize(("subnet", "address"), [("", ""), ("172.20.0.0/16", "172.20.0.3"), ("172.20.0.0/28", "")])
+def test_a_service_has_the_same_number_in_each_subnet(subnet, address):
+    assert docker_network.service(subnet, "redis") == address
 
 
 def test_what_takes_requests_in_a_release_of_before_is_put_beside_the_edge_under_the_names_that_it_knows():

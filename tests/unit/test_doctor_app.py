@@ -144,6 +144,13 @@ def test_a_variable_of_a_process_that_runs_no_python_is_not_called_unread():
     assert doctor_app.candidates(app) == ["OURS"]
 
 
+def test_a_variable_of_the_app_may_be_read_in_another_image():
+    app = loaded(runtime="compose", images=[{"name": "app"}, {"name": "ui"}], env={"NUXT_PUBLIC_URL": "1"},
+                 processes=[{"name": "web", "command": "gunicorn x", "env": {"OURS": "1"}}, {"name": "ui", "image": "ui", "port": 3000, "routes": ["/ui/"]}])
+    assert doctor_app.candidates(app) == ["OURS"]
+    assert doctor_app.candidates(loaded(runtime="compose", env={"COLOUR": "1"})) == ["COLOUR"]
+
+
 @pytest.mark.parametrize(("error", "reason"), [
     ('connection to server at "127.0.0.1", port 5432 failed: Connection refused', "it is down"),
     ('connection to server on socket "/run/postgresql/.s.PGSQL.5432" failed: No such file or directory', "it is down"),

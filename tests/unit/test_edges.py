@@ -60,7 +60,19 @@ def test_addresses_on_the_host_and_on_a_network(shelf):
     assert edges.Nginx.addresses(wanted, {"ports": {"web": 20001}}, NEW) == {"web": "127.0.0.1:20001"}
     assert edges.NginxContainer.addresses(wanted, {}, NEW) == {"web": f"web-{NEW}.edge-pos:8000", "frontend": f"frontend-{NEW}.edge-pos:3000"}
     assert edges.Traefik.addresses is edges.NginxContainer.addresses
-    assert [edge.published for edge in edges.EDGES.values()] == [True, False, False, True]
+    assert [edge.publishes({}) for edge in edges.EDGES.values()] == [True, False, False, True]
+
+
+@pytest.mark.parametrize("edge", ["nginx", "nginx_container", "traefik"])
+def test_an_edge_of_ours_reaches_a_container_by_an_address_of_its_own(shelf, edge):
+    """A port is answered by a program of the engine's, and a name by its name server: both are gone while the engine is."""
+    record = {"addresses": {"web": "172.18.0.9", "frontend": "172.18.0.10"}, "ports": {"web": 20001}}
+    assert edges.EDGES[edge].addresses(app(shelf), record, NEW) == {"web": "172.18.0.9:8000", "frontend": "172.18.0.10:3000"}
+    assert not edges.EDGES[edge].publishes(record["addresses"])
+
+
+def test_an_edge_of_somebody_else_reaches_ports_of_the_host():
+    assert edges.EDGES["none"].publishes({"web": "172.18.0.9"})
 
 
 def test_a_release_is_reached_by_the_processes_that_it_has(shelf):

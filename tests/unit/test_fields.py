@@ -309,6 +309,6 @@ def test_a_container_app_that_uses_every_field_is_taken():
         frontends=[{"name": "spa", "folder": "/app/dist", "route": "/app/", "image": "front_end"}], static={"root": "/app/static"},
         media={"root": "/app/media"}, folders=[{"name": "data", "path": "/app/data"}], database={"engine": "container", "image": "postgres:16-alpine"},
         cache={"engine": "container", "image": "ghcr.io/x/redis@sha256:" + "0" * 64},
-        container={"user": "1000:1000", "writable": ["/app/.next/cache"], "volumes": ["/srv/in:/in:ro"]},
+        container={"writable": ["/app/.next/cache"], "volumes": ["/srv/in:/in:ro"]},
         secrets={**SECRETS, "REGISTRY_PASSWORD": "long enough"})
     assert model.load([app])[0]["network"] == "pos_net"

@@ -236,11 +236,72 @@ def test_a_git_server_that_does_not_answer_is_told_at_once():
 
 @pytest.mark.parametrize(("repo", "shown"), [
     ("https://ann:secret@git.example.com/x.git", "https://***@git.example.com/x.git"), ("https://git.example.com/x.git", "https://git.example.com/x.git"),
-    ("git@git.example.com:x.git", "git@git.example.com:x.git"), ("ssh://git@git.example.com/x", "ssh://***@git.example.com/x"),
+    ("git@git.example.com:x.git", "git@git.example.com:x.git"), ("ssh://git@git.example.com/x", "ssh://git@git.example.com/x"),
+    ("ssh://git:secret@git.example.com:22/x", "ssh://git@git.example.com:22/x"), ("https://token@git.example.com/x", "https://***@git.example.com/x"),
     ("https://git.example.com/a@b", "https://git.example.com/a@b"),
 ])
 def test_a_password_in_a_url_is_not_shown(repo, shown):
     assert git_mirror.shown(repo) == shown
+
+
+@pytest.fixture(scope="module")
+def deploy_key(tmp_path_factory):
+    """Return the path of a private key."""
+    path = tmp_path_factory.mktemp("key") / "shop-source"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "shop deploys", "-f", path], check=True)
+    return path
+
+
+def unreadable(folder, monkeypatch, repo, log, key=""):
+    """Return what is said of a repository that git cannot read with this log."""
+    one, run = Mirror(str(folder), key=key), subprocess.run
+    monkeypatch.setattr(subprocess, "run", lambda argv, **options: subprocess.CompletedProcess(argv, 128, b"", log.encode()) if argv[0] == "git"
+                        else run(argv, **options))
+    with pytest.raises(Refused) as error:
+        one.fetch(repo)
+    return error.value
+
+
+DENIED = "git@git.example.com: Permission denied (publickey).\nfatal: Could not read from remote repository."
+
+
+@pytest.mark.proves("0.11")
+@pytest.mark.parametrize("repo", ["git@git.example.com:acme/shop.git", "ssh://git@git.example.com:2222/acme/shop.git"])
+def test_a_repository_that_refuses_the_key_names_user_key_and_what_to_type(tmp_path, monkeypatch, deploy_key, repo):
+    said = unreadable(tmp_path, monkeypatch, repo, DENIED, deploy_key.read_text())
+    public = deploy_key.with_suffix(".pub").read_text()
+    fingerprint = subprocess.run(["ssh-keygen", "-l", "-f", deploy_key], capture_output=True, text=True, check=True).stdout.split()[1]
+    assert f"the repository {repo} cannot be read by the deploy key, the secret SOURCE_KEY ({fingerprint})" in said.reason
+    assert " ".join(public.split()[:2]) in said.reason
+    assert deploy_key.read_text().splitlines()[1] not in said.reason + said.look + said.log
+    assert said.reason.endswith(f"GIT_SSH_COMMAND='ssh -i FILE -o IdentitiesOnly=yes' git ls-remote {repo}")
+
+
+def test_the_command_that_is_named_runs_with_the_file_of_the_key(tmp_path, monkeypatch, deploy_key):
+    """It is typed as it stands, with a program in the place of ssh that says how it was called."""
+    said = unreadable(tmp_path, monkeypatch, "ssh://git@git.example.com:2222/acme/shop.git", DENIED, deploy_key.read_text())
+    (tmp_path / "ssh").write_text('#!/bin/sh\necho "$@" >>"$0.called"\nexit 255\n')
+    (tmp_path / "ssh").chmod(0o755)
+    monkeypatch.undo()
+    command = said.reason.rpartition("is: ")[2].replace("FILE", str(deploy_key))
+    subprocess.run(["/bin/sh", "-c", command], env={**AUTHOR, "PATH": f"{tmp_path}:{os.defpath}"}, check=False, capture_output=True)
+    called = (tmp_path / "ssh.called").read_text()
+    assert f"-i {deploy_key} -o IdentitiesOnly=yes" in called
+    assert "-p 2222 git@git.example.com git-upload-pack '/acme/shop.git'" in called
+
+
+@pytest.mark.parametrize(("repo", "key", "log", "reason", "look"), [
+    ("git@git.example.com:x.git", "", DENIED, "the app has no deploy key. Give it one as the secret SOURCE_KEY", ""),
+    ("git@git.example.com:x.git", "torn in two", DENIED, "the secret SOURCE_KEY is no private key that ssh takes", ""),
+    ("git@git.example.com:x.git", "", "WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!", "another host key than before", "-R 'git.example.com'"),
+    ("ssh://git@git.example.com:2222/x", "", "WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!", "another host key", "-R '[git.example.com]:2222'"),
+    ("git@git.example.com:x.git", "", "ssh: Could not resolve hostname", "cannot be read", "git ls-remote git@git.example.com:x.git"),
+    ("https://ann:hunter2@git.example.com/x.git", "", "fatal: Authentication failed", "cannot be read", "git ls-remote https://git.example.com/x.git"),
+])
+def test_other_reasons_are_told_apart(tmp_path, monkeypatch, repo, key, log, reason, look):
+    said = unreadable(tmp_path, monkeypatch, repo, log, key)
+    assert reason in said.reason
+    assert said.look.endswith(look) if look else not said.look
 
 
 def test_a_deploy_key_is_in_memory_alone_and_one_that_ssh_takes(tmp_path):

@@ -235,16 +235,28 @@ def test_a_configuration_that_is_not_what_its_name_says_is_refused(tmp_path):
 
 
 class Loading(Engine):
-    """Takes in what is loaded."""
+    """Takes in what is loaded, and knows it by ``known``: the digest of its configuration, or of its manifest where containerd keeps the images."""
+
+    def __init__(self, known=f"sha256:{ID}", layers=()):
+        super().__init__()
+        self.known, self.layers = known, list(layers)
 
     def call(self, method, path, query=None, body=None, headers=None, timeout=None):
         self.asked.append((method, path, query, headers))
         if path == "/images/load":
             self.sent = b"".join(body)
             self.length = int(headers["Content-Length"])
-        return {"Id": f"sha256:{ID}"}
+            return {"stream": f"Loaded image ID: {self.known}\n"}
+        if path == "/info":
+            return {"DriverStatus": [["driver-type", "io.containerd.snapshotter.v1"]] if self.known == MANIFEST else [["Backing Filesystem", "extfs"]]}
+        if path == f"/images/{self.known}/json" or path.startswith("/images/quayside/"):
+            return {"Id": self.known, "RootFS": {"Layers": self.layers}}
+        if path == f"/images/{self.known}/tag":
+            return None
+        raise EngineError(404, f"No such image: {path}")
 
 
+MANIFEST = "sha256:" + "e" * 64
 INDEX = {"manifests": [{"annotations": {"io.containerd.image.name": "docker.io/library/nginx:alpine", "org.opencontainers.image.ref.name": "alpine"}},
                        {"annotations": {"org.opencontainers.image.ref.name": "postgres:16-alpine"}}]}
 
@@ -267,6 +279,26 @@ def test_no_name_of_an_archive_reaches_the_engine(tmp_path, mode):
         assert tar.extractfile("0/layer.tar").read() == tar.extractfile("1/layer.tar").read() == b"layer one" * 1000
         assert tar.extractfile(f"{ID}.json").read() == CONFIG
     assert ("POST", f"/images/sha256:{ID}/tag", {"repo": "quayside/pos-app", "tag": ID[:12]}, None) in made.engine.asked
+
+
+@pytest.mark.parametrize("known", [f"sha256:{ID}", MANIFEST], ids=["by its configuration", "by its manifest"])
+def test_an_image_is_tagged_by_the_id_under_which_the_engine_has_loaded_it(tmp_path, known):
+    made, path = archived(tmp_path)
+    made.engine = Loading(known)
+    saved(path)
+    one = made.resolve("v1", "")["app"]
+    made.load(made.app["images"][0], one)
+    assert ("POST", f"/images/{known}/tag", {"repo": "quayside/pos-app", "tag": ID[:12]}, None) in made.engine.asked
+    assert made.here(one)
+
+
+def test_an_image_with_other_layers_than_those_of_the_archive_is_not_tagged(tmp_path):
+    made, path = archived(tmp_path)
+    made.engine = Loading(MANIFEST, layers=["sha256:" + "f" * 64])
+    saved(path)
+    with pytest.raises(PhaseError, match="is not there"):
+        made.load(made.app["images"][0], made.resolve("v1", "")["app"])
+    assert not [path for _method, path, *_others in made.engine.asked if path.endswith("/tag")]
 
 
 def test_an_archive_that_another_one_has_replaced_meanwhile_is_not_loaded(tmp_path):

@@ -30,7 +30,7 @@ def test_a_small_app_gets_everything_else():
     assert (app["runtime"], app["edge"], app["manage"], app["keep"]) == ("systemd", "nginx", "manage.py", 5)
     assert (app["scheme"], app["url"], app["health"]["host"]) == ("http", "http://pos.example.com/", "pos.example.com")
     assert (app["database"]["name"], app["database"]["user"], app["database"]["engine"]) == ("pos", "pos", "postgresql")
-    assert app["source"] == {"repo": "https://git.example.com/pos.git", "folder": "", "version": "main", "subdir": "", "without": []}
+    assert app["source"] == {"repo": "https://git.example.com/pos.git", "folder": "", "version": "main", "subdir": "", "without": [], "build_ssh": False}
     assert app["cache"]["databases"] == {"cache": 0, "session": 1, "broker": 2, "result": 3}
 
 
@@ -66,15 +66,15 @@ def test_what_follows_from_a_field(fields, path, value):
 
 
 @pytest.mark.parametrize(("process", "kind", "socket", "single", "drain", "route"), [
-    (WEB, "http", True, False, 30, "/"),
-    ({"name": "api", "command": "uvicorn pos.asgi"}, "http", True, False, 30, ""),
-    ({"name": "api", "command": "uvicorn pos.asgi", "route": "/api/"}, "http", True, False, 30, "/api/"),
-    ({"name": "worker", "command": "celery -A pos worker"}, "worker", False, False, 300, ""),
-    ({"name": "worker", "command": "celery -A pos worker", "drain": 5}, "worker", False, False, 5, ""),
-    ({"name": "beat", "command": "celery -A pos beat"}, "beat", False, True, 20, ""),
-    ({"name": "beat", "command": "celery -A pos beat", "single": False}, "beat", False, False, 20, ""),
+    (WEB, "server", True, False, 30, "/"),
+    ({"name": "api", "command": "uvicorn pos.asgi"}, "server", True, False, 30, ""),
+    ({"name": "api", "command": "uvicorn pos.asgi", "route": "/api/"}, "server", True, False, 30, "/api/"),
+    ({"name": "worker", "command": "celery -A pos worker"}, "celery-worker", False, False, 300, ""),
+    ({"name": "worker", "command": "celery -A pos worker", "drain": 5}, "celery-worker", False, False, 5, ""),
+    ({"name": "beat", "command": "celery -A pos beat"}, "celery-beat", False, True, 20, ""),
+    ({"name": "beat", "command": "celery -A pos beat", "single": False}, "celery-beat", False, False, 20, ""),
     ({"name": "bot", "command": "python bot.py"}, "other", False, False, 30, ""),
-    ({"name": "node", "command": "node server.js --socket $SOCKET"}, "other", True, False, 30, ""),
+    ({"name": "node", "command": "node server.js --socket $SOCKET"}, "server", True, False, 30, ""),
 ])
 def test_what_follows_from_a_process(process, kind, socket, single, drain, route):
     first = [] if process["name"] == "web" else [WEB]

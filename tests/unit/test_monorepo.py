@@ -2,6 +2,8 @@
 """Paths beside the app's root, in a repository that holds more than the app."""
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 from ansible_collections.quayside.django.plugins.module_utils import model, python_env, releases, runtime_systemd, source
 from ansible_collections.quayside.django.plugins.module_utils.runtime_systemd import Systemd
@@ -45,10 +47,14 @@ def test_systemd_gets_folders_without_dots(monkeypatch):
                  frontends=[{"name": "spa", "folder": "../frontend/dist", "route": "/app/"}])
     runtime, ran, published = Systemd(app, releases.Shelf(app["root"])), [], []
     runtime.build_command = lambda _release, _verb, _command, _shown, _env, _writable, folder, _timeout: ran.append(folder)
+    monkeypatch.setattr(runtime_systemd.sandbox, "run", lambda *_words: subprocess.CompletedProcess([], 0, "", ""))
+    monkeypatch.setattr(runtime_systemd.host, "ids", lambda _user: (0, 0))
+    for name in ("folder", "remove", "seal", "write"):
+        monkeypatch.setattr(runtime_systemd.contained, name, lambda *_words: False)
     monkeypatch.setattr(runtime_systemd.release_tree, "publish", lambda _app, _release, request, *_more: published.append(request["folders"][0]["source"]))
-    runtime.build_others(RELEASE)
-    code = f"/opt/pos/releases/{RELEASE}/code/apps"
-    assert ran == [f"{code}/frontend", f"{code}/shop"]
+    runtime.make(RELEASE, "key", runtime_systemd.builds.Build((0, 1), (".",)))
+    runtime.publish(RELEASE)
+    assert ran == ["/opt/pos/code/apps/frontend", "/opt/pos/code/apps/shop"]
     assert published == ["apps/frontend/dist"]
 
 

@@ -566,7 +566,7 @@ def test_http_only_while_no_certificate_can_serve():
     assert "443" not in done.main + done.sites["my-shop"]
 
 
-INNER = {"name": "quayside-edge-inner", "subnet": "172.30.0.0/24", "gateway": "172.30.0.1"}
+INNER = {"name": "quayside-edge-proxy", "subnet": "172.30.0.0/24", "gateway": "172.30.0.1"}
 
 
 def behind(*sites):

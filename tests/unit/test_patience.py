@@ -40,3 +40,29 @@ def test_no_time_at_all_is_refused(field):
     ({"of": "r1", "from": "r2"}, "a rollback to r1"), ({"of": "r2", "from": "r2"}, "r2 anew"), ({"of": "", "from": "r2"}, ""), ({}, "")])
 def test_status_tells_a_rollback_from_a_deploy(entry, text):
     assert release_info.how(entry) == text
+
+
+@pytest.mark.parametrize(("workers", "asked"), [(1, [(1, False)]), (5, [(1, False), (5, True)]), (500, [(1, False), (64, True)])])
+def test_after_the_first_answer_every_worker_is_asked_at_once(monkeypatch, workers, asked):
+    app = loaded(processes=[{"name": "web", "command": "gunicorn x", "workers": str(workers)}])
+    runtime, order = Systemd(app, releases.Shelf(app["root"])), []
+    runtime.place = lambda release, process: {"socket": "/run/x.sock"}
+    runtime.dead = lambda *_words: order.append("dead") or ""
+
+    def wait(checks, together, **_how):
+        order.append((len(checks), together))
+        return http_health.Result(True, "", 1, 0.1)
+
+    monkeypatch.setattr(http_health, "wait", wait)
+    runtime.ready(RELEASE, 0.0, "main")
+    assert order == [*asked, "dead"]  # what was killed or restarted meanwhile fails the probe
+
+
+def test_a_worker_that_fails_is_told_with_the_number_that_was_asked(monkeypatch):
+    app = loaded(processes=[{"name": "web", "command": "gunicorn x", "workers": "3"}])
+    runtime = Systemd(app, releases.Shelf(app["root"]))
+    runtime.place = lambda release, process: {"socket": "/run/x.sock"}
+    runtime.dead = runtime.log = lambda *_words: ""
+    monkeypatch.setattr(http_health, "wait", lambda checks, **_how: http_health.Result(len(checks) == 1, "status 500", 1, 0.1))
+    with pytest.raises(host.PhaseError, match=r"processes\[web\]: asked 3 times at once, as it has 3 workers: status 500"):
+        runtime.ready(RELEASE, 0.0, "main")

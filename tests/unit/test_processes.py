@@ -3,12 +3,14 @@ from __future__ import annotations
 
 import os
 import runpy
+import shlex
 import shutil
 import subprocess
 import sys
 
 import pytest
-from ansible_collections.quayside.django.plugins.module_utils import celery_workers, processes
+from ansible_collections.quayside.django.plugins.module_utils import celery_workers, processes, releases
+from ansible_collections.quayside.django.plugins.module_utils.runtime_systemd import Systemd
 from samples import CELERY, RELEASE, loaded
 
 
@@ -25,9 +27,10 @@ def full(command, **fields):
 
 
 @pytest.mark.parametrize(("command", "kind"), [
-    ("gunicorn pos.wsgi", "http"), ("/opt/x/bin/gunicorn pos.wsgi", "http"), ("uvicorn pos.asgi", "http"), ("hypercorn pos.asgi", "http"),
-    ("daphne pos.asgi:application", "http"), ("granian pos.wsgi", "http"), ("celery -A pos worker", "worker"), ("celery -A pos worker -Q a,b", "worker"),
-    ("celery --app=pos beat", "beat"), ("celery -A pos flower", "other"), ("python manage.py listen", "other"), ("node server.js", "other"),
+    ("gunicorn pos.wsgi", "server"), ("/opt/x/bin/gunicorn pos.wsgi", "server"), ("uvicorn pos.asgi", "server"), ("hypercorn pos.asgi", "server"),
+    ("daphne pos.asgi:application", "server"), ("granian pos.wsgi", "server"),
+    ("celery -A pos worker", "celery-worker"), ("celery -A pos worker -Q a,b", "celery-worker"),
+    ("celery --app=pos beat", "celery-beat"), ("celery -A pos flower", "other"), ("python manage.py listen", "other"), ("node server.js", "other"),
     ("FOO=1 gunicorn x", "other"), ("", "other"), ("gunicorn-like x", "other"),
 ])
 def test_the_kind_of_a_command(command, kind):
@@ -35,7 +38,7 @@ def test_the_kind_of_a_command(command, kind):
 
 
 def test_a_beat_of_a_project_called_worker_is_a_beat():
-    assert processes.kind("celery -A worker beat") == "beat"
+    assert processes.kind("celery -A worker beat") == "celery-beat"
 
 
 @pytest.mark.parametrize(("command", "name"), [
@@ -198,6 +201,23 @@ def test_the_script_of_a_server_gives_it_a_socket_of_its_release(tmp_path):
     assert (env["SOCKET"], env["RELEASE"], env["PROCESS"], env["COPY"], env["FROM"]) == (socket, RELEASE, "web", "1", "outside")
     assert env["PYTHONPATH"] == f"{app['root']}/releases/{RELEASE}/code"
     assert env["PATH"].startswith(f"{tmp_path}/venv/bin:")
+
+
+@pytest.mark.parametrize(("fields", "folders"), [
+    ({}, [""]),
+    ({"manage": "src/manage.py"}, ["src", ""]),
+    ({"manage": "c/manage.py", "source": {"repo": "https://git.example.com/x", "subdir": "a/b"}}, ["a/b/c", "a/b"]),
+    ({"manage": "src/manage.py", "env": {"PYTHONPATH": "libs:vendor"}}, ["src", "", "libs", "vendor"]),
+])
+def test_every_process_finds_what_lies_beside_manage_py(fields, folders):
+    code = f"/opt/pos/releases/{RELEASE}/code"
+    path = ":".join(name if name in ("libs", "vendor") else f"{code}/{name}".rstrip("/") for name in folders)
+    app = loaded(processes=CELERY, **fields)
+    assert processes.python_path(app, RELEASE) == path
+    for process in app["processes"]:
+        assert f"export PYTHONPATH={shlex.quote(path)}" in processes.script(app, process, RELEASE, "/venv", 3).splitlines()
+    one_off = Systemd(app, releases.Shelf(app["root"])).in_venv(RELEASE, "/venv", ["true"], "x", 1)
+    assert f"--setenv=PYTHONPATH={path}" in one_off
 
 
 def test_the_script_removes_a_stale_socket(tmp_path):

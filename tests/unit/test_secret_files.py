@@ -38,11 +38,10 @@ def test_a_release_knows_the_path_and_the_variables_lack_the_value():
     assert "GCP" not in runtime(Systemd, one).variables() and runtime(Systemd, one).variables()["PEM"] == PEM
 
 
-@pytest.mark.parametrize(("kind", "fields", "owner"), [
-    (Systemd, {}, (0, 1001)), (Compose, {"runtime": "compose"}, (0, 1001)), (Compose, {"runtime": "compose", "container": {"user": "70:80"}}, (70, 80))])
-def test_only_the_processes_read_the_file(written, kind, fields, owner):
+@pytest.mark.parametrize(("kind", "fields"), [(Systemd, {}), (Compose, {"runtime": "compose"})])
+def test_only_the_processes_read_the_file(written, kind, fields):
     runtime(kind, app(**fields)).write_secret_files(RELEASE)
-    assert written == {f"/opt/pos/releases/{RELEASE}/secrets": (0o711,), PATH: (PEM, 0o440, *owner)}
+    assert written == {f"/opt/pos/releases/{RELEASE}/secrets": (0o711,), PATH: (PEM, 0o440, 0, 1001)}
 
 
 def test_without_such_secrets_nothing_is_written(written):
@@ -55,7 +54,7 @@ def project(**fields):
         {"name": "web"}, {"name": "ssr", "image": "front", "port": 3000, "route": "/ssr/"},
         {"name": "mail", "image": "front", "command": "mail", "secrets": ["GCP"]}], **fields)
     facts = {"user": "1:1", "images": {"app": "a", "front": "f"}, "ports": {}, "env": model.release_environment(one, RELEASE, "main"),
-             "secrets": runtime(Compose, one).variables(), "workers": {}, "memory": {}}
+             "secrets": runtime(Compose, one).variables(), "workers": {}, "memory": {}, "search": {}}
     return yaml.safe_load(compose_project.render(compose_project.project(one, RELEASE, facts)))["services"]
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 
@@ -201,3 +202,52 @@ def test_a_release_that_knows_no_password_is_noticed(env, running, plain):
 @pytest.mark.parametrize(("conf", "has"), [("port 6379\n", False), ("requirepass \"x\"\n", True), ("# requirepass x\n", False), ("", False)])
 def test_a_file_of_redis_with_a_password(conf, has):
     assert services.has_password(conf) is has
+
+
+# Limits of memory, in place
+
+
+MB = 2 ** 20
+
+
+def settled(monkeypatch, tmp_path, written, memory, plan, command="postgres"):
+    """Return a Services that has looked at a container which was made with ``written`` MiB and has ``memory`` now, and what it asked the engine to do."""
+    app = loaded(**{**BOTH, "cache": {"engine": "none"}})
+    sizes = {"database": {"settings": {"max_connections": "100"}, "limit": plan}}
+    found = app_services.Services({"app": model.public(app), "passwords": {}, "sizes": sizes, "pull": False, "timeout": 1}, check=False)
+    found.folder, posted = str(tmp_path), []
+    monkeypatch.setattr(found, "hashes", lambda text: {"db": hashlib.sha256(text.partition("\nnetworks:")[0].encode()).hexdigest()})
+    made = services.text(found.app, services.with_limits(sizes, {"db": written})).replace("[postgres,", f"[{command},")
+    (tmp_path / "secrets").mkdir()
+    for name, text in (("compose.yaml", made), ("secrets/superuser", "x")):
+        (tmp_path / name).write_text(text)
+    state = {"Running": True, "Status": "running", "Health": {"Status": "healthy"}}
+    have = {"Id": "abc", "Image": "sha256:1", "HostConfig": {"Memory": memory * MB}, "State": state,
+            "Config": {"Labels": {"com.docker.compose.config-hash": found.hashes(made)["db"]}}}
+    monkeypatch.setattr(found, "containers", lambda: {"db": have})
+    monkeypatch.setattr(found, "ask", lambda path, **_query: {"Labels": {"quayside.app": app["name"]}, "Id": "sha256:1"})
+    monkeypatch.setattr(found, "pin", lambda: None)
+    monkeypatch.setattr(found.engine, "post", lambda path, body=None, **_query: posted.append((path, body)))
+    found.plan()
+    found.set_limits()
+    return found, posted
+
+
+@pytest.mark.parametrize(("written", "memory", "plan", "update"), [
+    (368, 368, 896, True),    # made with the limit of an earlier plan
+    (368, 896, 896, False),   # and given the new one by the run before
+    (368, 896, 1920, True), (896, 896, 896, False),
+])
+def test_another_limit_of_memory_makes_no_container_anew(monkeypatch, tmp_path, written, memory, plan, update):
+    found, posted = settled(monkeypatch, tmp_path, written, memory, plan)
+    assert found.up == []
+    assert posted == [("/containers/abc/update", {"Memory": plan * MB, "MemorySwap": 2 * plan * MB})] * update
+    assert [text for text in found.actions if "written" not in text] == [f"db may take {plan} MiB of memory, before {memory}"] * update
+    # The file still says what the container was made with: `docker compose up` by hand leaves it alone too.
+    assert services.limits(found.wanted[f"{tmp_path}/compose.yaml"][0]) == {"db": written}
+
+
+def test_a_container_that_is_made_anew_for_another_reason_gets_the_limit_of_the_plan(monkeypatch, tmp_path):
+    found, posted = settled(monkeypatch, tmp_path, 368, 368, 896, command="postgres-of-before")
+    assert found.up == ["db"] and posted == []
+    assert services.limits(found.wanted[f"{tmp_path}/compose.yaml"][0]) == {"db": 896}

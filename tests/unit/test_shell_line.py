@@ -42,5 +42,5 @@ def test_the_program_takes_the_place_of_the_shell(command, seen, before):
 def test_a_server_in_another_folder_is_known_and_gets_its_flags():
     app = loaded(processes=[{"name": "web", "command": "cd backend && gunicorn pos.wsgi"}])
     (process,) = app["processes"]
-    assert process["kind"] == "http"
+    assert process["kind"] == "server"
     assert 'cd backend && exec gunicorn pos.wsgi --bind "unix:$SOCKET"' in processes.script(app, process, "1", "/venv", 3)

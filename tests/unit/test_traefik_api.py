@@ -65,8 +65,8 @@ def test_nginx_knows_the_live_release_and_is_reached_before_traefik_asks_it(olde
     text = host.text(releases.Shelf(older["root"]).path(RELEASE, "edge", "upstreams.conf"))
     assert f"quayside_pos_web web-{RELEASE}.{older['edge_network']}:8000;" in text
     joined = [(path, body["Container"], body["EndpointConfig"]["Aliases"]) for path, body in engine.told if path.endswith("/connect")]
-    assert joined == [("/networks/quayside-edge-inner/connect", "quayside-edge-traefik-1", []),
-                      ("/networks/quayside-edge-inner/connect", "quayside-edge-files-1", ["nginx"]),
+    assert joined == [("/networks/quayside-edge-proxy/connect", "quayside-edge-traefik-1", []),
+                      ("/networks/quayside-edge-proxy/connect", "quayside-edge-files-1", ["nginx"]),
                       (f"/networks/{older['edge_network']}/connect", "quayside-edge-files-1", [])]
     # It reads its configuration again when it is in all of them.
     assert engine.told[-2][1]["Cmd"][:3] == ["nginx", "-s", "reload"]

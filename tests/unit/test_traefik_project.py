@@ -40,10 +40,14 @@ def project(**fields):
 def test_traefik_is_in_no_network_of_an_app_and_nginx_publishes_nothing_to_the_world(listen):
     made, app = project(processes=[{"name": "web", "command": "gunicorn pos.wsgi", **({"listen": listen} if listen else {})}])
     traefik, nginx = made["services"]["traefik"], made["services"]["nginx"]
-    assert traefik["networks"] == ["outside", "inner"]
-    assert nginx["networks"] == ["inner", app["edge_network"]]
+    assert set(traefik["networks"]) == {"outside", "inner"}
+    assert set(nginx["networks"]) == {"inner", app["edge_network"]}
+    # The engine is not asked for a name, and an address is no other container's.
+    address = nginx["networks"]["inner"]["ipv4_address"]
+    assert traefik["extra_hosts"] == [f"nginx:{address}"]
+    assert (address, traefik["networks"]["inner"]["ipv4_address"]) == ("172.30.0.2", "172.30.0.3")
     assert made["networks"]["outside"] == {"external": True, "name": "0-quayside-edge"}
-    assert made["networks"]["inner"] == {"external": True, "name": "quayside-edge-inner"}
+    assert made["networks"]["inner"] == {"external": True, "name": "quayside-edge-proxy"}
     assert traefik["ports"] == ["80:80"]
     assert nginx.get("ports", []) == ([f"127.0.0.1:{listen}:{listen}"] if listen else [])
     for service in (traefik, nginx):

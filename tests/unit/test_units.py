@@ -42,7 +42,7 @@ def test_an_app_has_a_template_for_each_copy_and_one_unit_for_the_whole():
 @pytest.mark.parametrize(("wanted", "names"), [
     (lambda process: True, ["web", "worker-1", "worker-2", "beat"]),
     (lambda process: not process["single"], ["web", "worker-1", "worker-2"]),
-    (lambda process: process["kind"] == "worker", ["worker-1", "worker-2"]),
+    (lambda process: process["kind"] == "celery-worker", ["worker-1", "worker-2"]),
     (lambda process: False, []),
 ])
 def test_an_instance_is_the_units_of_one_release(wanted, names):
@@ -242,3 +242,17 @@ def test_the_sockets_of_a_journal_that_is_open_are_closed_to_others(tmp_path, mo
 def test_the_journal_of_an_app_has_limits():
     assert units.journal_limits("200M", 60, "1G").splitlines()[1:] == [
         "[Journal]", "Storage=persistent", "Compress=yes", "SystemMaxUse=200M", "SystemKeepFree=1G", "MaxRetentionSec=60day"]
+
+
+def test_the_limits_of_the_plan_are_those_of_the_units_and_the_slice():
+    app = shop()
+    sizes = {"limit": 2504, "processes": {process["name"]: {"limit": 1878} for process in app["processes"]}}
+    made = units.files(app, sizes)
+    assert "\nMemoryMax=1878M\n" in made["shop-web@.service"] and "\nOOMPolicy=continue\n" in made["shop-web@.service"]
+    assert made["quayside-shop.slice.d/memory.conf"].endswith("[Slice]\nMemoryMax=2504M\n")
+
+
+def test_a_number_of_the_model_is_the_limit():
+    app = loaded(name="shop", processes=[{"name": "web", "command": "gunicorn x", "memory": "300M"}])
+    text = units.template(app, app["processes"][0], 1, 1878)
+    assert "\nMemoryMax=300M\n" in text and "1878" not in text

@@ -127,3 +127,44 @@ def test_the_sqlite_file_is_never_touched_but_by_its_app(server):
 def test_a_rollback_brings_back_node_and_page_too(server):
     assert b"window.number" in server.get(spa(server))[2]
     assert server.json("/node/x")["release"] == server.inside("basename $(readlink /opt/bookshop/live)")
+
+
+def builds(server):
+    """Return the builds that are kept, with the time at which each was whole."""
+    return server.inside("cd /opt/bookshop/builds && stat -c '%n %Y' *.complete")
+
+
+@pytest.mark.proves("0.35")
+def test_a_release_that_failed_its_probe_is_built_no_second_time(server):
+    """The build ran for the first try; the second one, and what changes no input, take its files."""
+    change("frontend/build.js", "window.", "window.third_")
+    change("config/urls.py", "healthz/?", "sick/?")
+    words = ["-e", "@" + server.changed_app(lambda app: app["health"].update(timeout=5))]
+    live = server.version()
+    run = server.play("deploy", *words, ok=False)
+    assert "probe" in run.out
+    made = builds(server)
+    change("config/urls.py", "sick/?", "healthz/?")
+    rehearsal = server.play("deploy", "--check")
+    assert "`npm ci && npm run build` is reused" in rehearsal.out
+    run = server.play("deploy")
+    assert "nothing that it is made from has changed, reused" in run.out
+    assert server.version() != live
+    assert b"window.third_" in server.get(spa(server))[2]
+    assert server.json("/node/x")["release"] == server.inside("basename $(readlink /opt/bookshop/live)")
+    (key,) = json.loads(server.inside("cat /opt/bookshop/live/release.json"))["builds"]
+    assert key in made
+    assert f"{key}.complete" in builds(server)
+    assert [line for line in builds(server).splitlines() if line in made.splitlines()]
+    # What two releases share is root's, and the app cannot reach the folder of all builds.
+    file = server.inside("ls /opt/bookshop/live/code/frontend/dist/assets/*.js")
+    assert server.inside(f"stat -c '%U %h' {file}").split()[0] == "root"
+    assert int(server.inside(f"stat -c %h {file}")) >= 2
+    assert server.inside("stat -c '%U %a' /opt/bookshop/builds") == "root 700"
+
+
+def test_a_rebuild_builds_anew(server):
+    before = builds(server)
+    run = server.play("deploy", "-e", "rebuild=true")
+    assert "`npm ci && npm run build`: built in" in run.out
+    assert set(builds(server).splitlines()) - set(before.splitlines())

@@ -9,6 +9,10 @@ import shutil
 import subprocess
 import sys
 
+sys.path.insert(0, str(pathlib.Path(__file__).absolute().parents[2] / "shared"))
+
+import git_by_ssh  # noqa: E402 - the path has to be there first
+
 DJANGO, GUNICORN = "django==5.2.19", "gunicorn==27.0.1"
 BASE = {
     "manage.py": """import os, sys
@@ -151,7 +155,13 @@ class Migration(migrations.Migration):
     return {**files, "requirements.txt": files["requirements.txt"] + "psycopg[binary]==3.3.9\n"}
 
 
-ALL = (fixedstatic, editable, copied, workspace, package, hashes, onefile, queue, daphne, slowindex)
+def vcs(version: int) -> dict:
+    """Return a project whose repository and whose library are reached by SSH alone. The commit of the library is ``main``."""
+    files = base(version, library=LIBRARY)
+    return {**files, "requirements.txt": files["requirements.txt"] + f"lib @ git+{git_by_ssh.url('lib')}@main\n"}
+
+
+ALL = (fixedstatic, editable, copied, workspace, package, hashes, onefile, queue, daphne, slowindex, vcs)
 # What only a tool can write: file -> how, in the folder of the project.
 MADE = {
     "uv.lock": lambda folder: subprocess.run([pathlib.Path(sys.executable).with_name("uv"), "lock", "--quiet"], cwd=folder, check=True),
@@ -184,3 +194,4 @@ def write(folder: pathlib.Path, name: str, version: int) -> None:
 if __name__ == "__main__":
     for one in ALL:
         write(pathlib.Path(sys.argv[1]), one.__name__, 1)
+    git_by_ssh.made_key(pathlib.Path(sys.argv[1]) / "keys" / "vcs")

@@ -149,13 +149,13 @@ class Box:
 
     def run(self, source: str, app: str = "hostile", seconds: float = 60, how: str = "") -> str:
         """Run Python in an app's sandbox, as somebody who has broken into it; return its output. ``how``: background or loud."""
-        data, path = source.encode(), f"/run/?seconds={seconds:.0f}{'&' + how + '=1' if how else ''}"
+        path = f"/run/?seconds={seconds:.0f}{'&' + how + '=1' if how else ''}"
         if app == "side":
-            done = subprocess.run([str(ROOT / "scripts/lab"), "ssh", self.name, "curl", "-sS", "--max-time", str(seconds + 10), "--unix-socket",
-                                   "/opt/side/live/run/web.sock", "-H", "'Host: side.test'", "--data-binary", "@-", f"'http://side.test{path}'"],
-                                  check=True, capture_output=True, input=data, env=self.environment)
+            done = subprocess.run([str(ROOT / "scripts/lab"), "ssh", self.name, "curl", "-sS", "--max-time", f"{seconds + 10:.0f}", "--unix-socket",
+                                   "/opt/side/live/run/web.sock", "--data-binary", source, f"http://side.test{path}"],
+                                  check=True, capture_output=True, env=self.environment)
             return json.loads(done.stdout)["out"]
-        answer = self.ask(path, f"{app}.test", "POST", body=data, timeout=seconds + 20)
+        answer = self.ask(path, f"{app}.test", "POST", body=source.encode(), timeout=seconds + 20)
         assert answer.status == 200, f"the hostile app does not answer: {answer}"
         return answer.seen["out"]
 
