@@ -43,15 +43,16 @@ class ActionModule(ActionBase):
         })
         host = task_vars["inventory_hostname"]
         try:
-            apps = model.load(self._templar.template(task_vars.get("django_apps", [])))
+            apps, sound = model.load(self._templar.template(task_vars.get("django_apps", []))), True
         except (AnsibleError, model.ModelError):
-            apps = []  # quayside.django.doctor_report says what is wrong with them
+            apps, sound = [], False  # quayside.django.doctor_report says what is wrong with them
         address = self._templar.template(task_vars.get("ansible_host", host))
         # A name may lead to all hosts that serve it.
         edges = [self._templar.template(task_vars["hostvars"][one].get("ansible_host", one)) for one in task_vars["groups"].get("edges", [])]
         addresses = {one for name in [address, *edges] for one in resolved(name)}
         options = {"apps": [shown(app) for app in apps], "app": args["app"], "groups": list(task_vars.get("group_names", [])),
-                   "addresses": [*args["addresses"], *sorted(addresses)], "resolver": args["resolver"], "certificate_days": args["certificate_days"]}
+                   "addresses": [*args["addresses"], *sorted(addresses)], "resolver": args["resolver"], "certificate_days": args["certificate_days"],
+                   "orphans": sound}
         before = time.time()
         try:
             seen = self._execute_module(module_name=LOOK, module_args=options, task_vars=task_vars)

@@ -1,12 +1,12 @@
 # Copyright: (c) 2026, the quayside.django authors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Doors to module_utils/sizing.py."""
+"""Doors to module_utils/sizing.py, and what else the roles of the services ask."""
 
 from __future__ import annotations
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.quayside.django.plugins.module_utils import model, sizing, units
+from ansible_collections.quayside.django.plugins.module_utils import model, postgresql_access, sizing, units
 
 
 def _door(function):
@@ -36,7 +36,7 @@ def _journals(apps, size, days, keep_free):
 
 
 class FilterModule:
-    """The filters connection_limits, host_plan, journals, postgresql_settings and redis_memory."""
+    """The filters connection_limits, host_plan, journals, postgresql_kept, postgresql_settings and redis_memory."""
 
     def filters(self):
         """:returns: dict of filter name to callable"""
@@ -44,6 +44,7 @@ class FilterModule:
             "connection_limits": _door(_limits),
             "host_plan": _door(_plan),
             "journals": _door(_journals),
+            "postgresql_kept": _door(postgresql_access.kept),
             "postgresql_settings": _door(sizing.postgresql_settings),
             "redis_memory": _door(sizing.redis_memory_mb),
         }

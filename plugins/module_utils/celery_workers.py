@@ -8,6 +8,7 @@ import os
 import selectors
 import subprocess
 import time
+from collections.abc import Callable
 
 from ansible_collections.quayside.django.plugins.module_utils import host, processes
 from ansible_collections.quayside.django.plugins.module_utils.celery_control import MARK
@@ -20,9 +21,10 @@ def nodes(app: dict, release: str) -> list[str]:
 
 
 class Control:
-    """A running celery_control.py in the venv of a release; it imports the app while other things start."""
+    """A running celery_control.py in the venv of a release; it imports the app while other things start. ``end`` stops what runs it on the host."""
 
-    def __init__(self, app: dict, argv: list[str]):
+    def __init__(self, app: dict, argv: list[str], end: Callable[[], None]):
+        self.end = end
         self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=host.LOCALE)
         self.name = app["name"]
 
@@ -47,6 +49,7 @@ class Control:
 
     def log(self) -> str:
         """End the process and return what it wrote to stderr."""
+        self.end()
         with contextlib.suppress(OSError):
             self.process.kill()
         return self.process.communicate()[1].decode(errors="replace")
@@ -58,5 +61,6 @@ class Control:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(5)
             return
+        self.end()
         self.process.kill()
         self.process.wait()

@@ -186,6 +186,22 @@ def service(app: dict, process: dict, release: str, facts: dict, copy: int) -> d
     return made
 
 
+def misplaced(process: dict, addresses: list[str]) -> str:
+    """Return what is wrong with where a process listens inside its container, empty where nothing is. ``addresses``: those of `ss -Htln`.
+
+    127.0.0.11 is Docker's own name server.
+    """
+    places = [address.rpartition(":")[::2] for address in addresses if not address.startswith("127.0.0.11:")]
+    ports = {port for _host, port in places}
+    if any(port == str(process["port"]) and not host.startswith(("127.", "[::1]")) for host, port in places) or not places:
+        return ""
+    if str(process["port"]) in ports:
+        return (f". It listens on 127.0.0.1:{process['port']} inside its container, where nobody else reaches it: let it listen on 0.0.0.0 "
+                f"(processes[{process['name']}].command)")
+    return (f". Inside its container it listens on {', '.join(sorted(f'{host}:{port}' for host, port in places))}, and processes[{process['name']}].port is "
+            f"{process['port']}: make one of them the other")
+
+
 def logging(app: dict, process: str) -> dict:
     """Return how a container logs: into the app's own journal, where a flood pushes out no lines but its own. `docker logs` reads what Docker keeps beside it.
 

@@ -376,8 +376,11 @@ def link_below(source: int, target: int, owner: tuple[int, int] | None) -> None:
     for name in os.listdir(source):
         have = os.stat(name, dir_fd=source, follow_symlinks=False)
         if not stat.S_ISDIR(have.st_mode):
-            discard(target, name)
-            os.link(name, name, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
+            try:
+                os.link(name, name, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
+            except FileExistsError:
+                discard(target, name)
+                os.link(name, name, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
             continue
         there = here = -1
         try:

@@ -17,10 +17,13 @@ from ansible_collections.quayside.django.plugins.module_utils import (
     env_file,
     host,
     http_health,
+    last_words,
     layout,
     log_hints,
     migrations,
     model,
+    progress,
+    release_commands,
     releases,
     secret_ages,
     sqlite_copy,
@@ -34,8 +37,8 @@ from ansible_collections.quayside.django.plugins.module_utils.runtime_compose im
 from ansible_collections.quayside.django.plugins.module_utils.runtime_systemd import Systemd
 
 RUNTIMES = {"systemd": Systemd, "compose": Compose}
-PHASES = ("lock", "resolve", "choose", "fetch", "copy", "build", "migrate", "start", "probe", "workers", "quiet", "switch",
-          "verify", "hand_over", "join", "relieve", "prune", "retire", "record", "abandon")
+PHASES = ("lock", "resolve", "choose", "fetch", "copy", "build", "check", "boot", "migrate", "start", "probe", "workers", "quiet", "hand_over",
+          "switch", "verify", "join", "relieve", "prune", "retire", "record", "abandon")
 
 INODES = 10000  # the bookshop's venv has 6800 files
 COMMANDS = "commands"  # the one-off that runs the commands of a release
@@ -48,7 +51,7 @@ class Failure(Exception):
 
     def __init__(self, phase: str, error: PhaseError, hint: str = ""):
         self.phase, self.reason, self.log, self.look = error.phase or phase, error.reason, error.log, error.look
-        text = f"{self.phase}: {error.reason}" + (f"\nto do: {hint}" if hint else "")
+        text = f"{self.phase}: {error.reason}" + (f"\nto do: {hint}" if hint and hint not in error.reason else "")
         if error.log:
             text += "\nlast lines of its log:\n" + "\n".join(f"  {line}" for line in error.log.splitlines())
         if error.look:
@@ -61,14 +64,14 @@ REASONS = (PhaseError, env_file.EnvError, releases.ReleaseError, LockedError, sq
 
 
 def failure(phase: str, error: Exception, app: dict) -> Failure:
-    """Return the Failure of a phase that raised one of ``REASONS``, with what to do where its log says why."""
-    if isinstance(error, PhaseError):
-        return Failure(phase, error, log_hints.hint(f"{error.reason}\n{error.log}", app))
+    """Return the Failure of a phase of an app's that raised one of ``REASONS``, with what to do where its log says why."""
     if isinstance(error, EngineError):
-        return Failure(phase, PhaseError(f"Docker: {error.message}", look="journalctl -u docker -n 50 --no-pager"))
-    if isinstance(error, OSError) and error.filename:
-        return Failure(phase, PhaseError(f"{error.strerror}: {error.filename}"))
-    return Failure(phase, PhaseError(str(error)))
+        error = PhaseError(f"Docker: {error.message}", look="journalctl -u docker -n 50 --no-pager")
+    elif isinstance(error, OSError) and error.filename:
+        error = PhaseError(f"{error.strerror}: {error.filename}")
+    elif not isinstance(error, PhaseError):
+        error = PhaseError(str(error))
+    return Failure(phase, error, log_hints.hint(f"{error.reason}\n{error.whole}", app, os.uname().machine))
 
 
 class Deploy:
@@ -76,8 +79,11 @@ class Deploy:
 
     ``options``: run, who (names of the run), stamp (YYYYMMDDHHMMSS), version (what to deploy), release (id, once it is known),
     target and target_version (what a rollback brings back), first (this host runs what runs once), hazards (run migrations that the
-    live release cannot live with), rebuild (build its dependencies anew), secrets (name -> text), changed_env (refresh a release whose code is the same).
+    live release cannot live with), rebuild (build its dependencies anew), secrets (name -> text), changed_env (refresh a release whose code is the same),
+    progress (the Progress that tells where the run is).
     """
+
+    progress = progress.Progress()
 
     def __init__(self, app: dict, options: dict):
         self.app, self.options = app, options
@@ -93,17 +99,18 @@ class Deploy:
         self.runtime.registry_password = options.get("registry_password") or ""
         self.runtime.source_key = options.get("source_key") or ""
         self.runtime.neighbours = options.get("apps") or []
+        self.progress = self.runtime.progress = options.get("progress") or progress.Progress()
         self.notes: list[str] = []
         self.seconds: dict = {}
         self.noop = False
-        self.phases: list[str] = []
+        self.process = None
 
     def run(self, phases: list[str]) -> dict:
         """Run phases in order and return what came of them; raise Failure at the first that fails."""
-        self.phases = phases
         try:
             for phase in phases:
                 began = time.monotonic()
+                self.progress.phase(phase)
                 try:
                     if phase not in ("lock", "abandon"):
                         self.own(phase)
@@ -112,9 +119,11 @@ class Deploy:
                     raise failure(phase, error, self.app) from error
                 finally:
                     self.seconds[phase] = round(time.monotonic() - began, 3)
+                self.progress.done(phase, self.seconds[phase])
                 if self.noop:
                     break
         finally:
+            self.end_commands()
             self.runtime.close()
             self.lock.close()
         slow = [f"{phase} {seconds:.1f} s" for phase, seconds in self.seconds.items() if seconds >= 0.1]
@@ -205,12 +214,14 @@ class Deploy:
 
     def check_disk(self) -> None:
         """Raise PhaseError when a disk has no room for a release."""
-        for path in self.runtime.disks():
+        for path, needed in self.runtime.disks(self.record).items():
             disk = os.statvfs(path)
             free = disk.f_bavail * disk.f_frsize // 2**20
-            if free < self.app["disk"]:
-                raise PhaseError(f"{path} has {free} MiB free, and a release needs {self.app['disk']} (disk in the app model): "
-                                 f"remove something, or lower keep ({self.app['keep']} releases)", look=f"df -h {path}; du -xhd1 {self.root}")
+            if free < needed:
+                images = f", and {needed - self.app['disk']} for its images" if needed > self.app["disk"] else ""
+                raise PhaseError(f"{path} has {free} MiB free, and a release needs {self.app['disk']} (disk in the app model){images}: "
+                                 f"remove something, or lower keep ({self.app['keep']} releases)",
+                                 look=f"df -h {path}; du -xhd1 {self.root}{'; docker system df' if images else ''}")
             if disk.f_files and disk.f_favail < INODES:
                 raise PhaseError(f"{path} has only {disk.f_favail} inodes free, and a release with its venv may need {INODES}: remove something",
                                  look=f"df -i {path}")
@@ -290,33 +301,79 @@ class Deploy:
         self.notes += notes
         self.store(**values)
 
-    def migrate(self, only_check: bool = False) -> None:
-        """Run the release's commands in one process: check, the plan and its hazards, then migrate, collectstatic and the others."""
-        first_ever = not self.record["from"]
-        done = {name for record in self.shelf.records().values() for name in record.get("first_done", [])}  # by a deploy that failed in a later phase
-        wanted = [] if only_check else [c for c in self.app["commands"] if (self.options["first"] or not c["once"]) and
-                                        (not c["first"] or (first_ever and c["name"] not in done))]
-        if "quiet" in self.phases:
-            self.runtime.prepare_control(self.release)  # it imports the app meanwhile, on another core
+    def check(self, only_check: bool = False) -> None:
+        """Let the code check itself, and read the migration plan: nothing is changed by it."""
         if self.app["database"]["engine"] == "sqlite" and not only_check:
             sqlite_copy.as_app(self.on_sqlite, "prepare", model.sqlite_path(self.app))
-        if done and not only_check:
-            self.store(first_done=sorted(done))
-        limit = 60 + 2 * LOOK_SECONDS + sum(command["timeout"] for command in wanted)  # each has its own limit as well
-        process = self.runtime.manage(self.release, COMMANDS, limit)
+        self.command({"name": "check", "manage": "check", "may_fail": False, "timeout": LOOK_SECONDS}, phase="check")
+        if self.app["database"]["engine"] != "none":
+            self.read_plan()
+
+    def boot(self) -> None:
+        """Where migrations are pending, see the servers start before the first of them runs: what cannot start fails here, with nothing changed.
+
+        They read static files when they start, so those are made first. What a command of the release may yet mend is no failure.
+        """
+        wanted = self.commands()
+        ahead = release_commands.ahead(wanted)
+        pending = self.record.get("migrations") and any(release_commands.verb(command) == "migrate" for command in self.app["commands"])
+        if not pending or release_commands.files(wanted) != ahead:
+            return
+        for command in ahead:
+            self.command(command)
+        began = time.time()
+        self.write_units()
+        self.store(started=began, ahead=[command["manage"] for command in ahead])
+        self.runtime.start(self.release, "servers")
         try:
-            self.command(process, {"name": "check", "manage": "check", "may_fail": False, "timeout": LOOK_SECONDS}, "check")
-            if self.options["first"] and self.app["database"]["engine"] != "none":
-                self.read_plan(process, first_ever)
-            if self.record.get("migrations") and not only_check:
-                self.copy_sqlite()
-            for command in wanted:
-                self.command(process, command, command["name"])
-                if command["first"]:
-                    done.add(command["name"])
-                    self.store(first_done=sorted(done))
-        finally:
-            process.close()
+            silent = self.runtime.booted(self.release, began)
+            self.notes += [f"warning: before the migrations {silent}"] if silent else []
+        except PhaseError as error:
+            if not release_commands.may_mend(error.log, wanted):
+                raise
+            self.notes.append(f"before the migrations, {error.reason}")
+        self.runtime.stop(self.release, self.runtime.members(self.release, "servers"))
+
+    def migrate(self) -> None:
+        """Run the commands of the release: migrate, collectstatic and the others."""
+        done = self.first_done()
+        if done:
+            self.store(first_done=sorted(done))
+        if self.record.get("migrations") and self.options["first"]:
+            self.copy_sqlite()
+        for command in self.commands():
+            if command["manage"] in self.record.get("ahead", []):
+                continue
+            self.command(command)
+            if command["first"]:
+                done.add(command["name"])
+                self.store(first_done=sorted(done))
+        self.end_commands()
+
+    def first_done(self) -> set:
+        """Return which commands that run only once in the life of an app have run, by a deploy that failed in a later phase."""
+        return {name for record in self.shelf.records().values() for name in record.get("first_done", [])}
+
+    def commands(self) -> list[dict]:
+        """Return the commands that this release has to run on this host, in their order."""
+        done = self.first_done()
+        return [command for command in self.app["commands"] if (self.options["first"] or not command["once"]) and
+                (not command["first"] or (not self.record["from"] and command["name"] not in done))]
+
+    def django(self):
+        """Return the process that runs the commands of the release; it is started at the first, and lives until ``end_commands``."""
+        if self.process is None:
+            # Each command has its own limit as well.
+            boot = self.app["health"]["timeout"] * len(self.app["processes"])
+            limit = 60 + 2 * LOOK_SECONDS + boot + sum(command["timeout"] for command in self.app["commands"])
+            self.process = self.runtime.manage(self.release, COMMANDS, limit)
+        return self.process
+
+    def end_commands(self) -> None:
+        """Let the process that runs commands end: what comes after it may rely on nothing being written any more."""
+        if self.process is not None:
+            self.process.close()
+            self.process = None
 
     def on_sqlite(self, command: list[str], timeout: int) -> list[str]:
         """Return the argv that runs a program of ours as the app's user, who owns the SQLite database."""
@@ -332,34 +389,38 @@ class Deploy:
                 raise PhaseError(f"no copy of the database could be made before the migrations: {error}") from error
             self.notes.append(f"the database before the migrations is {self.shelf.path(self.release, 'database.sqlite3')} ({size // 1024} KiB)")
 
-    def read_plan(self, process, first_ever: bool) -> None:
+    def read_plan(self) -> None:
         """Read the migration plan and refuse hazards."""
-        answer, output = process.ask(["plan"], LOOK_SECONDS)
+        self.progress.step("the plan")
+        answer, output = self.django().ask(["plan"], LOOK_SECONDS)
         if answer.get("late"):
             raise PhaseError(f"the migration plan was not read within {LOOK_SECONDS} s: does the database answer?", output)
         if "plan" not in answer:
             raise PhaseError("the migration plan could not be read (is the database there?)", output)
-        found = [] if first_ever else migrations.hazards(answer["plan"])
+        found = [] if not self.record["from"] else migrations.hazards(answer["plan"])
         if found and not self.options["hazards"]:
             raise PhaseError("these migrations would break the live release while it serves:\n  " + "\n  ".join(found) +
                              "\nship the code that no longer needs it first; or add -e allow_hazards=true and accept failed requests", phase="check")
         self.notes += [f"warning: {text}" for text in found]
         self.store(migrations=migrations.label(answer["plan"]))
 
-    def command(self, process, command: dict, name: str) -> None:
-        """Run one manage.py command; raise PhaseError with its output when it fails and may not."""
-        answer, output = process.ask(shlex.split(command["manage"]), command["timeout"])
+    def command(self, command: dict, phase: str = "") -> None:
+        """Run one manage.py command; raise PhaseError with its output when it fails and may not. ``phase``: which one fails then, if not the present one."""
+        name = command["name"]
+        self.progress.step(name)
+        answer, output = self.django().ask(shlex.split(command["manage"]), command["timeout"], lambda migration: self.progress.step(f"{name}: {migration}"))
         if answer["status"] == 0:
             return
         if answer.get("late"):
-            field = "" if name == "check" else f"; where it needs longer, set commands[{name}].timeout in the app model"
+            field = "" if phase == "check" else f"; where it needs longer, set commands[{name}].timeout in the app model"
             raise PhaseError(f"manage.py {command['manage']} did not end within {command['timeout']} s and was stopped{field}", output,
-                             phase="check" if name == "check" else "", look=self.runtime.by_hand(self.release, command["manage"]))
+                             phase=phase, look=self.runtime.by_hand(self.release, command["manage"]))
         if command["may_fail"] and not answer.get("ended"):
             self.notes.append(f"warning: {name} failed with {answer['status']}: {output.splitlines()[-1] if output else ''}")
             return
         left = migrations.invalid(answer.get("invalid_indexes", []))
-        raise PhaseError("\n".join([f"manage.py {command['manage']} failed with {answer['status']}", *left]), output, phase="check" if name == "check" else "",
+        output = last_words.cause(output, host.LOG_LINES)
+        raise PhaseError("\n".join([f"manage.py {command['manage']} failed with {answer['status']}", *left]), output, phase=phase,
                          look=self.runtime.by_hand(self.release, command["manage"]))
 
     # A kept release again
@@ -403,7 +464,7 @@ class Deploy:
         self.check_disk()
         self.record = dict(before, of=target, id=self.release, outcome="building", run=self.options["run"],
                            who=self.options["who"], began=time.time(), migrations=[])
-        for name in ("reason", "failed", "handed", "switched", "started", "quieted", "ended"):
+        for name in ("reason", "failed", "handed", "switched", "started", "quieted", "ended", "ahead"):
             self.record.pop(name, None)
         self.record["secure"] = self.secure()
         self.record["from"] = live
@@ -449,16 +510,20 @@ class Deploy:
         static_files.add(f"{self.root}/static", self.shelf.path(self.release, "static"))
         for frontend in self.app["frontends"]:
             static_files.add(f"{self.root}/frontends/{frontend['name']}", self.shelf.path(self.release, "frontends", frontend["name"]))
+        self.write_units()
+        self.store(started=time.time())
+        self.runtime.start(self.release, "servers")
+
+    def write_units(self) -> None:
+        """Write which units the release has on this host."""
         away = [] if self.options["first"] else self.runtime.members(self.release, "singles")
         wanted = [unit for unit in self.runtime.members(self.release) if unit not in away]
         host.write(self.shelf.path(self.release, "units"), "\n".join(wanted) + "\n", 0o640)
-        self.store(started=time.time())
-        self.runtime.start(self.release, "servers")
 
     def probe(self) -> None:
         """Wait until the new instance answers at its own sockets."""
         if not self.record.get("of"):
-            self.runtime.prepare_control(self.release)  # it imports the app meanwhile
+            self.runtime.prepare_control(self.release)  # it imports the app meanwhile, and not before: it could write to what is sealed now
         self.runtime.ready(self.release, self.record["started"], self.record["version"])
 
     def old(self):
@@ -519,10 +584,10 @@ class Deploy:
                 old.stop(self.record["from"], old.members(self.record["from"], "singles"))
             self.store(handed=time.time())
             self.runtime.start(self.release, "singles")
-        self.runtime.enliven()
 
     def join(self) -> None:
-        """Wait until the new workers take tasks."""
+        """Let systemd know what is live, and wait until the new workers take tasks."""
+        self.runtime.enliven()
         self.runtime.prepare_control(self.release)
         self.runtime.joined(self.release, self.record["started"], self.record.get("quieted", {}).get("revoked", []))
 
@@ -536,6 +601,7 @@ class Deploy:
         self.runtime.start(self.release, "workers")
         if self.options["first"]:
             old.replace(before, self.release, self.runtime.members(self.release, "singles"))
+        self.runtime.enliven()
 
     def retire(self) -> None:
         """Let the old instance end what it has begun; nobody waits for that. Before it, the new singles have to live."""
@@ -590,6 +656,7 @@ class Deploy:
         held = self.lock.read()
         if held:
             lines.append(f"lock: {held.get('who')} holds it; a deploy now would be refused while that run lives")
+        self.progress.phase("resolve")
         self.resolve()
         if self.noop:
             return [*lines, f"nothing to do: {self.record['version']} ({self.record['sha'][:7]}) is live as {self.release}"]
@@ -601,6 +668,7 @@ class Deploy:
         try:
             lines += shadow.rehearse_build(self)
         finally:
+            shadow.end_commands()
             host.remove(shadow.root)
             host.remove(shadow.app["etc"])
         changed = sorted(self.runtime.outdated())
@@ -626,11 +694,14 @@ class Deploy:
             if path.startswith((self.root, self.app["etc"])):
                 host.folder(path, *wanted)
         self.runtime.source = real.runtime.source
+        self.progress.phase("fetch")
         self.fetch()
+        self.progress.phase("build")
         values, lines = self.runtime.rehearse_build(self.release, self.record, real.runtime)
         self.store(**values)
         if values and self.options["first"]:
-            self.migrate(only_check=True)
+            self.progress.phase("check")
+            self.check(only_check=True)
             lines.append("migrate: " + (", ".join(self.record.get("migrations", [])) or "no migration"))
         return lines + [f"warning: {note}" for note in self.notes if note.startswith("warning")]
 

@@ -3,7 +3,8 @@
 
 Starting Django costs more than most commands. Usage: ``python django_run.py manage.py``, then one JSON list a line on stdin, an
 argument vector of manage.py each, or ``["plan"]``; a blank line or the end of input ends it. After each, one line on stdout that
-begins with MARK, with JSON: {"status": 0, "plan": [...]}. All other output is the commands' own.
+begins with MARK, with JSON: {"status": 0, "plan": [...]}. All other output is the commands' own. The first such line, {"begun": true}, comes at once: what
+starts this program in a container, the image's ENTRYPOINT, may never do so.
 """
 import contextlib
 import json
@@ -123,9 +124,16 @@ def invalid_indexes():
         connections.close_all()
 
 
+def answered(answer):
+    """Write an answer, in a line of its own."""
+    sys.stdout.write("\n" + MARK + json.dumps(answer) + "\n")
+    sys.stdout.flush()
+
+
 def main():
     # One stream: Docker carries two, and the answer may overtake the error that it is about.
     os.dup2(1, 2)
+    answered({"begun": True})
     path = os.path.abspath(sys.argv[1])
     sys.path.insert(0, os.path.dirname(path))
     with contextlib.suppress(ImportError):  # without Django the command itself says so
@@ -145,8 +153,7 @@ def main():
             if answer["status"] and argv[:1] == ["migrate"]:
                 answer["invalid_indexes"] = invalid_indexes()
         sys.stderr.flush()
-        sys.stdout.write("\n" + MARK + json.dumps(answer) + "\n")
-        sys.stdout.flush()
+        answered(answer)
 
 
 if __name__ == "__main__":

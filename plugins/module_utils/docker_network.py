@@ -11,12 +11,19 @@ it is reached by names, until it is made anew (docs/docker.md).
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import ipaddress
 import json
+import socket
+import struct
 
 from ansible_collections.quayside.django.plugins.module_utils import contained
 from ansible_collections.quayside.django.plugins.module_utils.docker_engine import Engine, EngineError
+
+MTU = "com.docker.network.driver.mtu"
+ETHERNET = 1500
+SIOCGIFMTU = 0x8921  # netdevice(7)
 
 
 def bridge(name: str) -> str:
@@ -57,8 +64,9 @@ def missing(app: dict, engine: Engine | None = None) -> list[str]:
 
 def body(app: dict, name: str, subnet: str = "") -> dict:
     """Return how the engine is asked for a network of an app. Without a subnet it chooses one, and takes no address of ours."""
+    largest = host_mtu()  # Docker takes 1500, whatever the host's own way out has
     made = {"Name": name, "Driver": "bridge", "CheckDuplicate": True, "Labels": {"quayside.app": app["name"]},
-            "Options": {"com.docker.network.bridge.name": bridge(name)}}
+            "Options": {"com.docker.network.bridge.name": bridge(name), **({MTU: str(largest)} if largest < ETHERNET else {})}}
     if subnet:
         network = ipaddress.ip_network(subnet)
         made["IPAM"] = {"Config": [{"Subnet": subnet, "Gateway": str(network[1]), "IPRange": str(list(network.subnets())[1])}]}
@@ -117,6 +125,29 @@ def make(app: dict, name: str, engine: Engine | None = None) -> None:
             engine.post("/networks/create", body(app, name, chosen))
             return
     engine.post("/networks/create", body(app, name))
+
+
+def way_out(routes: str) -> str:
+    """Return the interface by which a host reaches the internet, empty where no route leads there. ``routes``: as the kernel has them in /proc/net/route."""
+    found = (line.split()[:2] for line in routes.splitlines()[1:])
+    return next((interface for interface, destination in found if destination == "00000000"), "")
+
+
+def host_mtu() -> int:
+    """Return the bytes of the largest packet of the interface by which this host reaches the internet, 1500 where nothing says it."""
+    with contextlib.suppress(OSError, ValueError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        interface = way_out(contained.text("/proc/1/net/route"))
+        return struct.unpack("16xi", fcntl.ioctl(any_socket, SIOCGIFMTU, struct.pack("16s16x", interface.encode()))[:20])[0]
+    return ETHERNET
+
+
+def too_large(app: dict, engine: Engine | None = None) -> list[str]:
+    """Return a text for each network of an app whose packets are larger than those of the host's way out: it was made before that was looked at."""
+    engine, largest = engine or Engine(), host_mtu()
+    found = {name: int(((known(engine, name) or {}).get("Options") or {}).get(MTU) or ETHERNET) for name in names(app)} if largest < ETHERNET else {}
+    return [f"the Docker network {name} has packets of up to {size} bytes and this host's way out of {largest}: large answers may hang. Make it anew while the "
+            f"app may be away: systemctl stop {app['name']}; docker network rm {name}; then quayside.django.site and a deploy"
+            for name, size in found.items() if size > largest]
 
 
 SERVICES = {"db": 2, "redis": 3}  # in the network of the data: the same number in each subnet

@@ -35,6 +35,7 @@ CODES = {
     "services.shared": "several hosts would have a database or a Redis of their own each",
     "database.unencrypted": "a database elsewhere is reached without TLS",
     "controller.settings": "ansible.cfg of the project lacks what makes runs fast and safe",
+    "app.orphan": "an app is installed on the host and in no app of its inventory",
     "host.unreachable": "no login on the host",
     "host.bare": "nothing is set up on the host yet",
     "host.too-small": "the host is too small for its apps",

@@ -34,6 +34,7 @@ from ansible_collections.quayside.django.plugins.module_utils import (
     host,
     http_health,
     model,
+    orphans,
     processes,
     releases,
     runtime,
@@ -83,9 +84,10 @@ def look(options: dict) -> dict:
     """Return ``findings`` and ``now`` (this host's clock) of what there is on this host.
 
     ``options``: apps (of the model, without secrets, each with ``provides`` and ``secret_names``), app (the name of the only one to look at), groups,
-    addresses, resolver, certificate_days.
+    addresses, resolver, certificate_days, orphans (tell apps that are none of these).
     """
     now, groups = time.time(), set(options["groups"])
+    known = {app["name"] for app in options["apps"]}
     everyone = options["apps"] if "apps" in groups else []  # they share the host's memory and its database
     apps = [app for app in options["apps"] if options["app"] in ("", app["name"])]
     options = dict(options, apps=apps)
@@ -99,6 +101,8 @@ def look(options: dict) -> dict:
     jobs += [(f"certificates of {app['name']}", lambda app=app: served_certificates(app, options["certificate_days"], now)) for app in served]
     if any(app["edge"] == "traefik" for app in served):
         jobs.append(("traefik", left_out))
+    if options["orphans"]:
+        jobs.append(("orphans", lambda: orphans.findings(orphans.look(known))))
     if "apps" in groups and any(app["runtime"] == "compose" for app in everyone):
         jobs.append(("volumes", unused_volumes))
     if "apps" in groups:
@@ -142,7 +146,7 @@ def size(apps: list[dict]) -> list[dict]:
 
 def disks(apps: list[dict]) -> list[dict]:
     """Return which file systems lack room, each once."""
-    wanted = {"/": 0, "/var": 0, "/tmp": 0, "/var/lib/docker": 0, "/var/lib/postgresql": 0}
+    wanted = {"/": 0, "/var": 0, "/tmp": 0, "/var/lib/docker": 0, "/var/lib/containerd": 0, "/var/lib/postgresql": 0}
     for app in apps:
         wanted.update({f"{app['root']}/releases": app["disk"] * 2 ** 20, **dict.fromkeys(model.leaf_folders(app), 0)})
     seen, found = set(), []
@@ -325,7 +329,7 @@ def of_processes(app: dict, apps: list[dict], shelf, live: str, deploying: bool)
     seen, running = made.describe(live), made.running()
     cores, memory = host.size()
     plan = sizing.plan({"cores": cores, "memory": memory}, apps)
-    found = doctor_processes.findings(current, seen)
+    found = doctor_processes.findings(current, seen) + doctor_processes.services(current, made.describe_services())
     found += doctor_processes.room(current, seen, plan["apps"][app["name"]]["processes"], plan["reserve"], memory)
     return found + ([] if deploying else doctor_processes.leftovers(current, running, live, {release for release in running if made.ending(release)}))
 

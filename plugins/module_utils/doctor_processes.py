@@ -22,6 +22,14 @@ def findings(app: dict, seen: list[dict]) -> list[dict]:
     return found
 
 
+def services(app: dict, seen: list[dict]) -> list[dict]:
+    """Return what is wrong with the containers of an app's database and cache; ``seen`` is what ``Runtime.describe_services`` returns."""
+    fixes = {"process.ended": "run quayside.django.site, which starts it",
+             "process.killed": "its limit follows the memory of the host: give the server more, or lower workers and with them connections (docs/sizing.md)"}
+    fixes["process.memory"] = fixes["process.killed"]
+    return [dict(one, fix=fixes.get(one["code"], one["fix"])) for container in seen for one in state(app, container) + memory(app, container, None)]
+
+
 def of(app: dict, one: dict, code: str, severity: str, reason: str, fix: str) -> dict:
     """Return a finding of a unit or container."""
     return finding(code, severity, f"app {app['name']}: {one['name'].removesuffix('.service')}", reason, fix, app["name"])
@@ -36,14 +44,14 @@ def state(app: dict, one: dict) -> list[dict]:
     """Return that it does not run, does not stay up, or is not healthy."""
     if one["runs"] in ("inactive", "failed", "missing", "paused"):
         how = one["state"] if one["runs"] in ("missing", "paused") else f"{one['state']}, status {one['status']}"
-        return [of(app, one, "process.ended", "error", f"it belongs to the live release and does not run ({how})",
+        return [of(app, one, "process.ended", "error", f"it does not run ({how})",
                    f"systemctl start {app['name']}; why it ended is in {logs(app, one)}")]
     found = []
     if one["runs"] == "activating":
         found.append(of(app, one, "process.restarting", "error", f"it does not stay up: it was restarted {times(one['restarts'])}", f"see {logs(app, one)}"))
     elif one["restarts"]:
-        found.append(of(app, one, "process.restarting", "warning", f"it ended by itself and was restarted {times(one['restarts'])} since its release went live",
-                        f"see {logs(app, one)}; the next deploy begins to count anew"))
+        found.append(of(app, one, "process.restarting", "warning", f"it ended by itself and was restarted {times(one['restarts'])} since it was made",
+                        f"see {logs(app, one)}"))
     if one["health"] == "unhealthy":
         found.append(of(app, one, "process.unhealthy", "error", "Docker's health check fails",
                         f"docker inspect --format '{{{{json .State.Health}}}}' {one['name']} shows the last answers"))

@@ -219,9 +219,14 @@ def images(app: dict) -> dict:
 
 def roles() -> dict:
     """Return role -> {strong, owns} of the host's own PostgreSQL, empty where none answers."""
+    return postgresql(ROLES)
+
+
+def postgresql(question: str) -> dict:
+    """Return the JSON that the host's own PostgreSQL answers to a question, empty where none answers."""
     if not glob.glob("/run/postgresql/.s.PGSQL.*"):
         return {}
     with contextlib.suppress(host.PhaseError, ValueError, KeyError):
-        done = host.run(["runuser", "-u", "postgres", "--", "psql", "-XAtq", "-d", "postgres", "-c", ROLES], check=False, timeout=20)
+        done = host.run(["runuser", "-u", "postgres", "--", "psql", "-XAtq", "-d", "postgres", "-c", question], check=False, timeout=20)
         return json.loads(done.stdout) if done.returncode == 0 else {}
     return {}

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import pwd
+import signal
 import socket
 import subprocess
+import threading
+from collections.abc import Callable
 
 from ansible_collections.quayside.django.plugins.module_utils import contained, last_words
 
@@ -25,6 +28,7 @@ class PhaseError(Exception):
     def __init__(self, reason: str, log: str = "", look: str = "", phase: str = "", lines: int = LOG_LINES):
         super().__init__(reason)
         self.reason, self.look, self.phase = reason, look, phase
+        self.whole = log  # of which ``log`` is the end
         self.log = "\n".join(log.strip().splitlines()[-lines:])
 
 
@@ -43,6 +47,30 @@ def run(argv: list[str], check: bool = True, timeout: float | None = 120, env: d
     if check and done.returncode:
         raise PhaseError(f"`{' '.join(argv[:6])}` ended with {done.returncode}", done.stderr or done.stdout)
     return done
+
+
+def watched(argv: list[str], tell: Callable[[str], None], timeout: float, env: dict) -> subprocess.CompletedProcess:
+    """Run a program and call ``tell`` with each line that it prints, as it prints it; raise TimeoutExpired after ``timeout`` seconds."""
+    lines: list[str] = []
+    late: list[bool] = []
+    with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=env,
+                          start_new_session=True) as process:
+        def end() -> None:
+            late.append(True)
+            os.killpg(process.pid, signal.SIGKILL)  # its children too, which would hold the pipe
+
+        timer = threading.Timer(timeout, end)
+        timer.start()
+        try:
+            for line in process.stdout:
+                lines.append(line)
+                tell(line)
+            process.wait()
+        finally:
+            timer.cancel()
+    if late:
+        raise subprocess.TimeoutExpired(argv, timeout, "".join(lines))
+    return subprocess.CompletedProcess(argv, process.returncode, "".join(lines))
 
 
 def systemctl(*words: str, check: bool = True, timeout: float | None = 120) -> subprocess.CompletedProcess:

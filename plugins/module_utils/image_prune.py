@@ -28,6 +28,7 @@ except ImportError:  # a script on a host, beside its one neighbour
 
 REPOSITORY = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9.-]*(?::[0-9]+)?/)?[a-z0-9]+(?:(?:[._/]|__|-+)[a-z0-9]+)*\Z")
 HUB = ("docker.io/library/", "index.docker.io/library/", "docker.io/", "index.docker.io/")
+USAGE_SECONDS = 20  # an engine with many layers counts for minutes, and the figure is only told
 LEASE = 60  # seconds: module_utils/lock.py
 
 
@@ -245,7 +246,7 @@ def usage(engine: Engine) -> tuple[int, int] | None:
     A layer that BuildKit made here lives on in its cache when its image goes: the first shrinks, the second grows, the disk is as full.
     """
     try:
-        images, builds = (engine.get("/system/df", type=kind) or {} for kind in ("image", "build-cache"))
+        images, builds = (engine.call("GET", "/system/df", {"type": kind}, timeout=USAGE_SECONDS) or {} for kind in ("image", "build-cache"))
     except EngineError:
         return None
     layers = images["LayersSize"] if "LayersSize" in images else (images.get("ImageUsage") or {}).get("TotalSize")
@@ -282,8 +283,8 @@ def remove(engine: Engine, removal: Removal) -> tuple[list[str], bool, list[dict
 
 
 def run(engine: Engine, repositories: Iterable[str], keep: int, protected: Callable[[], Mapping[str, str] | Iterable[str]] = tuple, app: str = "",
-        environment: str = "", check: bool = False) -> dict[str, Any]:
-    """Remove what `plan` says, or only say it with `check`.
+        environment: str = "", check: bool = False, measure: bool = True) -> dict[str, Any]:
+    """Remove what `plan` says, or only say it with `check`. With `measure` it is told how many bytes that has freed.
 
     `protected` is asked after the images are known, so whatever comes to the host meanwhile is safe. Return `changed`, `removed`, `kept`,
     `refused`, what `freed` says and `diff`. Raises EngineError when the engine cannot be asked, PruneError.
@@ -293,7 +294,7 @@ def run(engine: Engine, repositories: Iterable[str], keep: int, protected: Calla
     planned = plan(images, engine.get("/containers/json", all=True) or [], keep, repositories, needed, app, environment)
     removed: list[dict[str, Any]] = []
     refused: list[dict[str, Any]] = []
-    before = usage(engine) if planned.removals and not check else (0, 0)
+    before = usage(engine) if planned.removals and measure and not check else (0, 0)
     for removal in planned.removals:
         gone, whole, said = (list(removal.names), removal.whole, []) if check else remove(engine, removal)
         refused += said
@@ -301,7 +302,7 @@ def run(engine: Engine, repositories: Iterable[str], keep: int, protected: Calla
             removed.append({"image": removal.image.id, "tags": gone, "whole": whole, "reason": removal.reason, "size": removal.image.size if whole else 0})
         if any(not one["status"] for one in said):  # the engine is gone or stuck: asking on would only cost time
             break
-    after = usage(engine) if removed and not check else before
+    after = usage(engine) if removed and measure and not check else before
     kept = [{"image": one.image.id, "tags": list(one.image.names), "reason": one.reason} for one in planned.kept]
     gone_names = {one["image"]: set(one["tags"]) for one in removed}
     gone_images = {one["image"] for one in removed if one["whole"]}

@@ -13,23 +13,41 @@ import os
 import re
 import subprocess
 import tempfile
+from collections.abc import Callable
 
-from ansible_collections.quayside.django.plugins.module_utils import builder, contained, deploy_key, host, image_archive, releases, ssh_agent
+from ansible_collections.quayside.django.plugins.module_utils import (
+    builder,
+    contained,
+    deploy_key,
+    host,
+    image_archive,
+    log_hints,
+    progress,
+    releases,
+    ssh_agent,
+)
 from ansible_collections.quayside.django.plugins.module_utils.docker_engine import Engine, EngineError
 
 DIGEST = re.compile(r"^sha256:[0-9a-f]{64}\Z")
 TAG = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}\Z")
 LOADED = re.compile(r"Loaded image ID: (sha256:[0-9a-f]{64})")
+LIMITED = re.compile(r"toomanyrequests|too many requests|rate limit", re.I)
+PEP440 = re.compile(r"^v?([0-9]+(?:\.[0-9]+)*(?:(?:a|b|rc)[0-9]+)?(?:\.post[0-9]+)?(?:\.dev[0-9]+)?)\Z")
+YEAR_2000 = 946684800
 BUILD_SECONDS = 3600
+VERBS = {"registry": "is pulled", "archive": "is loaded", "build": "is built"}
+STEP = re.compile(r"^#\d+ \[([^\]]*\d+/\d+)\] (.*)")  # of BuildKit
 
 
 class Images:
     """The images of one app. ``secrets`` are its secret variables, of which a build may name some; ``rebuilt`` says when its dependencies were last taken
-    anew because somebody asked for it, empty for never, and ``fresh`` whether that is now; ``source_key`` is the deploy key, which a build may be lent."""
+    anew because somebody asked for it, empty for never, and ``fresh`` whether that is now; ``source_key`` is the deploy key, which a build may be lent;
+    ``told`` tells where a run is."""
 
-    def __init__(self, app: dict, secrets: dict, registry_password: str = "", rebuilt: str = "", fresh: bool = False, source_key: str = ""):
+    def __init__(self, app: dict, secrets: dict, registry_password: str = "", rebuilt: str = "", fresh: bool = False, source_key: str = "", told=None):
         self.app, self.secrets, self.password = app, secrets, registry_password
         self.rebuilt, self.fresh, self.source_key = rebuilt, fresh, source_key
+        self.progress = told or progress.Progress()
         self.engine = Engine(timeout=1800)
         self.builder = ""  # the socket of the app's builder, while it runs
 
@@ -65,6 +83,8 @@ class Images:
         who = self.app["registry"]["user"]
         if error.status == 0 and "does not answer" in said:
             return said
+        if error.status == 429 or LIMITED.search(said):
+            return f"the registry of {repository}:{tag} gave nothing ({said}): {log_hints.hint('toomanyrequests', self.app)}"
         if re.search(r"unauthorized|denied|no basic auth|authentication required|incorrect username", said, re.I) or error.status in (401, 403):
             if who:
                 return (f"the registry refused {repository}:{tag} to the user {who} ({said}): is the secret REGISTRY_PASSWORD right, may {who} read it, "
@@ -119,7 +139,12 @@ class Images:
         missing = [image for image in self.app["images"] if not self.here(found[image["name"]])]
         building = any(image["from"] == "build" for image in missing)
         with builder.running(self.app, self.engine, BUILD_SECONDS * len(missing) + 600) if building else contextlib.nullcontext("") as self.builder:
-            return [makers[image["from"]](image, found[image["name"]]) for image in missing]
+            return [self.provided(image, found[image["name"]], makers[image["from"]]) for image in missing]
+
+    def provided(self, image: dict, one: dict, make: Callable) -> str:
+        """Bring one image here by ``make``; return its note."""
+        self.progress.step(f"image {image['name']} {VERBS[image['from']]}")
+        return make(image, one)
 
     def inspect(self, reference: str) -> dict:
         """Return what the engine knows of an image, empty when it is not here."""
@@ -192,9 +217,9 @@ class Images:
         argv = ["docker", "buildx", "build", "--load", "--progress=plain", "--tag", one["ref"], "--file", dockerfile]
         argv += [word for key, value in labels.items() for word in ("--label", f"{key}={value}")]
         argv += ["--target", image["target"]] if image["target"] else []
-        argv += ["--no-cache"] * self.fresh
+        argv += ["--no-cache", "--pull"] if self.fresh else []
         # Values travel in the environment: an argument is seen by every user of the host.
-        arguments = {key: str(value) for key, value in image["args"].items()}
+        arguments = {**version_arguments(version, sha), **{key: str(value) for key, value in image["args"].items()}}
         argv += [word for key in arguments for word in ("--build-arg", key)]
         secrets = {f"QUAYSIDE_BUILD_{number}": (name, self.secrets[name]) for number, name in enumerate(image["secrets"])}
         argv += [word for variable, (name, _value) in secrets.items() for word in ("--secret", f"id={name},env={variable}")]
@@ -203,8 +228,7 @@ class Images:
             env = {**host.LOCALE, **arguments, **{variable: value for variable, (_name, value) in secrets.items()},
                    "DOCKER_CONFIG": config, "DOCKER_HOST": f"unix://{self.builder}", "DOCKER_BUILDKIT": "1", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
             try:
-                done = subprocess.run([*argv, context], check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-                                      timeout=BUILD_SECONDS, env=env, stdin=subprocess.DEVNULL)
+                done = host.watched([*argv, context], lambda line: self.step_of(image, line), BUILD_SECONDS, env)
             except subprocess.TimeoutExpired as error:
                 raise host.PhaseError(f"the build of images[{image['name']}] did not end within {BUILD_SECONDS // 60} minutes") from error
         if done.returncode:
@@ -217,6 +241,12 @@ class Images:
             raise host.PhaseError(f"the image {image['name']} was built, and is not the one that was asked for", look=f"docker image inspect {one['ref']}")
         Engine(self.builder).delete(f"/images/{one['ref']}", force=True)  # its layers stay in the builder's cache
         return f"built {one['ref']}"
+
+    def step_of(self, image: dict, line: str) -> None:
+        """Tell the step of a Dockerfile that a line of BuildKit begins."""
+        step = STEP.match(line)
+        if step:
+            self.progress.step(f"image {image['name']} {step[1].strip()}: {step[2]}")
 
     @contextlib.contextmanager
     def lent_key(self):
@@ -255,6 +285,24 @@ class Images:
             raise host.PhaseError(f"the image {reference} has no folder {path}: set folder in frontends", error.message) from error
         finally:
             self.engine.delete(f"/containers/{made}", force=True, v=True)
+
+
+def version_arguments(version: str, sha: str) -> dict:
+    """Return the build arguments that say the version, by the names under which tools look for it where there is no history of git.
+
+    Those tools want a version as PEP 440 has it; a branch or a commit is none.
+    """
+    found = PEP440.match(version)
+    packaged = found[1] if found else f"0.0.0+g{sha[:7]}"
+    return {"QUAYSIDE_VERSION": version, "QUAYSIDE_COMMIT": sha,
+            **dict.fromkeys(("SETUPTOOLS_SCM_PRETEND_VERSION", "PDM_BUILD_SCM_VERSION", "POETRY_DYNAMIC_VERSIONING_BYPASS"), packaged)}
+
+
+def base_age(history: list[dict], now: float) -> int | None:
+    """Return the days since the oldest layer of an image was made, that of its base; None where no layer says when. ``history``: as Docker has it."""
+    made = [entry.get("Created") or 0 for entry in history]
+    known = [seconds for seconds in made if seconds > YEAR_2000]  # builds that are to be the same each time give all layers the year 1970
+    return int((now - min(known)) // 86400) if known else None
 
 
 def readable(log: str) -> str:

@@ -24,14 +24,29 @@ def cause(text: str, limit: int) -> str:
             dropped |= set(range(first, last + 1))
         else:
             own = (first, last)
+    roots = causes(lines, own) if own else []
     kept = [number for number, line in enumerate(lines) if number not in dropped and line.strip() and not line.startswith(CHAINED)]
     if own is None:
         return "\n".join(lines[number] for number in kept[-limit:])
     after = [number for number in kept if number > own[1]]
     if own[1] - own[0] + 1 + len(after) <= limit:
-        return "\n".join(lines[number] for number in kept[-limit:])
-    after = after[-AFTER:]
-    return "\n".join(lines[number] for number in [*range(own[0], own[1] + 1)[-(limit - len(after)):], *after])
+        shown = kept[-limit:]
+    else:
+        after = after[-AFTER:]
+        shown = [*range(own[0], own[1] + 1)[-(limit - len(after)):], *after]
+    roots = [number for number in roots if number not in shown][:limit // 3]
+    return "\n".join(lines[number] for number in [*roots, *shown[len(roots):]])
+
+
+def causes(lines: list[str], own: tuple[int, int]) -> list[int]:
+    """Return the lines of the exceptions that led to a traceback, the first one first: Django says which handler of a log failed, and why stands before it."""
+    found: list[int] = []
+    for first, last in reversed(tracebacks(lines)):
+        between = [line for line in lines[last + 1:own[0]] if line.strip()]
+        if first < own[0] and len(between) == 1 and between[0].startswith(CHAINED):
+            found.insert(0, last)
+            own = (first, last)
+    return found
 
 
 def tracebacks(lines: list[str]) -> list[tuple[int, int]]:

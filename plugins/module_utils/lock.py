@@ -46,6 +46,8 @@ def stale(holder: dict, busy: bool, now: float, started: float) -> str:
         return "the host has started since"
     if now - holder.get("renewed", 0) > LEASE:
         return f"it was not renewed for {round(now - holder.get('renewed', 0))} s"
+    if holder.get("renewed", 0) - now > LEASE:
+        return "its time lies ahead: the clock of this host was set back"
     return ""
 
 

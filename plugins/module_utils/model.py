@@ -356,7 +356,8 @@ SPEC = {
     }, "Private networks, link-local addresses and the provider's metadata service (169.254.169.254) are closed to its processes and containers. "
        "Its own database and cache, the host's resolver and the internet are open (docs/docker.md)."),
     "keep": {"type": "int", "default": 5, "description": "Releases to keep for a rollback, the live one included; at least 2."},
-    "disk": {"type": "int", "default": 300, "description": "MiB that must be free under the root before a release is made."},
+    "disk": {"type": "int", "default": 300, "description": [
+        "MiB that must be free under the root before a release is made; for images that have to come, room where Docker keeps them besides."]},
     "sandbox": sub({
         "enabled": {"type": "bool", "default": True, "description": "Run units with systemd's sandbox."},
         "writable": {"type": "list", "elements": "str", "default": [], "description": [
@@ -425,6 +426,12 @@ def validate(app: dict) -> tuple[list[str], dict]:
     unknown = list(unknown_keys(app, SPEC, ""))
     if unknown:
         return unknown, {}
+    given = app.get("processes") if isinstance(app.get("processes"), list) else []
+    placed = [f"processes[{one.get('name', number)}].listen: {one['listen']!r} has an address, and the port is one of 127.0.0.1: write the number alone. Other "
+              "hosts reach the app by the edge (routes and allow), or by an SSH tunnel"
+              for number, one in enumerate(given) if isinstance(one, dict) and ":" in str(one.get("listen", ""))]
+    if placed:
+        return placed, {}
     unquoted = list(unquoted_texts(app, SPEC, "")) + unquoted_secrets(app.get("secrets"))
     if unquoted:
         return unquoted, {}

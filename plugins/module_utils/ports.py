@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import pwd
 
 from ansible_collections.quayside.django.plugins.module_utils import contained, host, releases
 
@@ -72,12 +73,22 @@ def read() -> dict:
 
 
 def wanted(apps: list[dict]) -> dict:
-    """Return the allotments as they are with a block for each of the apps; raise NoBlock."""
-    allotted, used = read(), listening(apps)
+    """Return the allotments as they are, without those of apps that are gone with their user, and a block for each of the apps; raise NoBlock."""
+    names, used = {app["name"] for app in apps}, listening(apps)
+    allotted = {name: entry for name, entry in read().items() if name in names or there(entry["user"])}
     for app in apps:
         foreign = {port for port, owner in used.items() if owner != app["name"]}
         allotted = allot(allotted, app["name"], app["user"], foreign)
     return allotted
+
+
+def there(user: str) -> bool:
+    """Return True when the host has a user."""
+    try:
+        pwd.getpwnam(user)
+    except KeyError:
+        return False
+    return True
 
 
 def settle(apps: list[dict]) -> dict:

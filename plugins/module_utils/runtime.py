@@ -10,9 +10,11 @@ instances  start, members, place, dead, log, last_output, process_of, stop, repl
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import grp
 import json
 import os
+import re
 import selectors
 import subprocess
 import time
@@ -29,12 +31,14 @@ from ansible_collections.quayside.django.plugins.module_utils import (
     model,
     ports,
     processes,
+    progress,
     releases,
     sizing,
     supervisor,
     units,
 )
 
+BEGIN_SECONDS = 30  # from the start of a one-off until its program runs: for systemd or Docker, and the ENTRYPOINT of an image
 JOURNALS = "/run/systemd/journal"  # and a dot and the name of one: the folder of its sockets
 IN_APP = {"django_run.py": django_run, "celery_control.py": celery_control}
 # Before a reload returns, nginx's old workers have taken connections whose requests are yet to come: those they still send to the old instance.
@@ -42,8 +46,14 @@ MOST_AT_ONCE = 64  # requests of one look
 OLD_EDGE = 'tries=0; while pgrep -f "[n]ginx: worker process is shutting down" >/dev/null && [ $tries -lt 60 ]; do sleep 0.5; tries=$((tries + 1)); done'
 
 
+# migrate prints this, and what came of it when that is known.
+APPLYING = re.compile(rb"^  (?:Applying|Unapplying) (\S+?)\.\.\.")
+
+
 class Runtime:
     """The instances of an app on this host. ``app`` is one of the model, without secrets; ``secrets`` are its secret variables."""
+
+    progress = progress.Progress()
 
     def __init__(self, app: dict, shelf, secrets: dict | None = None):
         self.app, self.shelf, self.secrets = app, shelf, secrets or {}
@@ -55,7 +65,7 @@ class Runtime:
     def with_processes(self, wanted: list[dict]) -> Runtime:
         """Return the same runtime for a release whose processes are others."""
         other = type(self)(dict(self.app, processes=wanted), self.shelf, self.secrets)
-        other.control, other.neighbours = self.control, self.neighbours
+        other.control, other.neighbours, other.progress = self.control, self.neighbours, self.progress
         return other
 
     def plan(self) -> dict:
@@ -112,12 +122,17 @@ class Runtime:
         workers = [process for process in self.app["processes"] if process["kind"] == "celery-worker"]
         if workers and self.control is None:
             command = [*self.python(release), self.helper(release, "celery_control.py"), processes.celery_app_of(self.app, workers[0])]
-            self.control = celery_workers.Control(self.app, self.one_off(release, command, f"control-{os.getpid()}", 600))
+            name = f"control-{os.getpid()}"
+            self.control = celery_workers.Control(self.app, self.one_off(release, command, name, 600), lambda: self.end_one_off(release, name))
 
     def manage(self, release: str, name: str, timeout: int) -> ManageProcess:
         """Start a process that runs manage.py commands of a release."""
         argv = self.one_off(release, [*self.python(release), self.helper(release, "django_run.py"), self.app["manage"]], name, timeout)
-        return ManageProcess(argv, lambda: self.end_one_off(release, name))
+        return ManageProcess(argv, lambda: self.end_one_off(release, name), lambda status, output: self.unbegun(release, status, output))
+
+    def unbegun(self, _release: str, status: int, output: str) -> host.PhaseError:
+        """Return the error of a command that did not begin. ``status``: that with which what was to start it has ended, 0 when it did not end in time."""
+        return host.PhaseError(f"a command of the app did not begin ({f'status {status}' if status else f'waited {BEGIN_SECONDS} s'})", output, phase="check")
 
     def check_of(self, release: str, process: dict, version: str) -> http_health.Check:
         """Return what a healthy answer of a process is, asked at the instance."""
@@ -129,6 +144,40 @@ class Runtime:
 
     def ready(self, release: str, started: float, version: str) -> None:
         """Wait until a release's servers answer as the model wants while all its processes live; raise PhaseError."""
+        wanted, sizes = self.members(release, "servers"), self.sizes()
+        for process in self.probed():
+            self.progress.step(process["name"])
+            # The first answer is that of one worker; then as many at once as there are workers, whose first pages may be slow.
+            for number in dict.fromkeys((1, min(sizes[process["name"]]["workers"], MOST_AT_ONCE))):
+                result = self.asked(release, [self.check_of(release, process, version)] * number, started)
+                if not result.ok:
+                    self.dead(wanted, started)
+                    at_once = f"asked {number} times at once, as it has {number} workers: " if number > 1 else ""
+                    hint = self.heard(release, process) or self.waits(process)
+                    reason = f"processes[{process['name']}]: {at_once}{result.reason}{self.patience(result.seconds)}{hint}"
+                    raise host.PhaseError(reason, *self.log(release, process, started))
+        self.dead(wanted, started)
+
+    def booted(self, release: str, started: float) -> str:
+        """Wait until a release's servers answer whatever they like, an error too, while all its processes live; raise PhaseError when one has died.
+
+        Return which of them lives and gave no answer within ``health.timeout``, an empty text for none: it may wait for the migrations.
+        """
+        silent = []
+        for process in self.probed():
+            self.progress.step(process["name"])
+            check = dataclasses.replace(self.check_of(release, process, ""), status=tuple(range(100, 600)), text="", json=None, headers={})
+            if not self.asked(release, [check], started).ok:
+                silent.append(process["name"])
+        self.dead(self.members(release, "servers"), started)
+        return f"{', '.join(silent)} did not answer within {self.app['health']['timeout']} s (health.timeout)" if silent else ""
+
+    def probed(self) -> list[dict]:
+        """Return the servers that answer without the workers, which start after them."""
+        return [process for process in self.wanted("servers") if process["probe"]]
+
+    def asked(self, release: str, checks: list[http_health.Check], started: float) -> http_health.Result:
+        """Ask until all answers are good, or ``health.timeout`` is over; raise PhaseError when one of the servers of the release has died."""
         wanted, looked = self.members(release, "servers"), [0.0]
 
         def alive() -> str:
@@ -137,20 +186,7 @@ class Runtime:
                 self.dead(wanted, started)
             return ""
 
-        sizes = self.sizes()
-        for process in self.wanted("servers"):
-            if not process["probe"]:
-                continue
-            # The first answer is that of one worker; then as many at once as there are workers, whose first pages may be slow.
-            for number in dict.fromkeys((1, min(sizes[process["name"]]["workers"], MOST_AT_ONCE))):
-                checks = [self.check_of(release, process, version)] * number
-                result = http_health.wait(checks, deadline=self.app["health"]["timeout"], interval=0.05, alive=alive, together=number > 1)
-                if not result.ok:
-                    self.dead(wanted, started)
-                    at_once = f"asked {number} times at once, as it has {number} workers: " if number > 1 else ""
-                    reason = f"processes[{process['name']}]: {at_once}{result.reason}{self.patience(result.seconds)}{self.waits(process)}"
-                    raise host.PhaseError(reason, *self.log(release, process, started))
-        self.dead(wanted, started)
+        return http_health.wait(checks, deadline=self.app["health"]["timeout"], interval=0.05, alive=alive, together=len(checks) > 1)
 
     def spared(self, name: str, process: dict, pid: int, killed: bool) -> None:
         """Raise PhaseError when the kernel has killed a process of a unit or container for memory.
@@ -160,6 +196,10 @@ class Runtime:
         seen = cgroup.memory(pid) if pid else {}
         if process and (seen.get("kills") or killed):
             raise host.PhaseError(f"{name}: {cgroup.told(seen)}: {cgroup.advice(process)}", *self.last_output(name))
+
+    def heard(self, _release: str, _process: dict) -> str:
+        """Return where a process listens when that is not where it is asked; empty where nobody knows better."""
+        return ""
 
     def waits(self, process: dict) -> str:
         """Return what to do where a server that did not answer waits for the workers, which start after it; empty where it is not known to have some."""
@@ -263,10 +303,18 @@ class Runtime:
                                   "somebody else holds them", look=f"ss -Htlnpe 'sport >= :{own[0]} and sport <= :{own[-1]}'")
         return chosen
 
+    def describe_services(self) -> list[dict]:
+        """Return what is known of the containers of the app's database and cache; none where those are the host's."""
+        return []
+
     def seen(self, process: str, pid: int, **more) -> dict:
         """Return what is known of a unit or container: ``more``, its memory in bytes, and the command lines that run in it."""
         memory = cgroup.memory(pid) if pid else {}
         return {"process": process, "used": 0, "limit": 0, "kills": 0, **memory, "commands": cgroup.commands(pid) if pid else [], **more}
+
+    def base_ages(self, _release: str) -> dict:
+        """Return image -> days since the oldest layer of its base was made; none without images."""
+        return {}
 
     def close(self) -> None:
         """Let helpers end."""
@@ -276,21 +324,35 @@ class Runtime:
 
 
 class ManageProcess:
-    """A running django_run.py. ``end`` stops what runs it on the host: to end ``argv`` alone may leave that behind."""
+    """A running django_run.py. ``end`` stops what runs it on the host: to end ``argv`` alone may leave that behind. ``unbegun`` is ``Runtime.unbegun``."""
 
-    def __init__(self, argv: list[str], end: Callable[[], None]):
+    def __init__(self, argv: list[str], end: Callable[[], None], unbegun: Callable[[int, str], host.PhaseError]):
         self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=host.LOCALE)
-        self.end, self.received = end, b""
+        self.end, self.unbegun, self.received, self.begun = end, unbegun, b"", False
+        self.migration, self.migrating = "", None
 
-    def ask(self, argv: list[str], seconds: float) -> tuple[dict, str]:
-        """Run one command; return its answer and what it printed.
+    def ask(self, argv: list[str], seconds: float, migrating: Callable[[str], None] | None = None) -> tuple[dict, str]:
+        """Run one command; return its answer and what it printed. Raise PhaseError when the program that runs it does not begin within BEGIN_SECONDS.
 
         A process that ended answers with its status and ``ended``. One that gives no answer within ``seconds`` is ended, and the answer has ``late``.
+        ``migrating`` is called with the name of each migration that begins.
         """
-        output, deadline = [], time.monotonic() + seconds
+        self.migrating = migrating
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.write((json.dumps(argv) + "\n").encode())
             self.process.stdin.flush()
+        if not self.begun:
+            answer, output = self.answer(BEGIN_SECONDS)
+            if answer.get("ended"):
+                raise self.unbegun(0 if answer.get("late") else answer["status"], output)
+            self.begun = True
+            if "begun" not in answer:  # by the program of a release that an earlier version of the collection has made
+                return answer, output
+        return self.answer(seconds)
+
+    def answer(self, seconds: float) -> tuple[dict, str]:
+        """Return the next answer and what was printed before it, as ``ask`` does."""
+        output, deadline = [], time.monotonic() + seconds
         while True:
             line = self.line(deadline)
             if line is None:
@@ -315,8 +377,17 @@ class ManageProcess:
                 if not chunk:
                     break
                 self.received += chunk
+                self.look_for_migration()
         line, newline, self.received = self.received.partition(b"\n")
+        self.look_for_migration()
         return (line + newline).decode(errors="replace")
+
+    def look_for_migration(self) -> None:
+        """Tell the migration that has begun, when a line that does so is here: its end comes with the end of the migration."""
+        begun = APPLYING.match(self.received)
+        if begun and self.migrating and begun[1].decode(errors="replace") != self.migration:
+            self.migration = begun[1].decode(errors="replace")
+            self.migrating(self.migration)
 
     def close(self) -> None:
         """Let the process end."""

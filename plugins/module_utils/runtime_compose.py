@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import subprocess
 import time
 
@@ -14,6 +15,7 @@ from ansible_collections.quayside.django.plugins.module_utils import (
     contained,
     container_units,
     docker_engine,
+    docker_ignore,
     docker_network,
     drain,
     edges,
@@ -22,6 +24,7 @@ from ansible_collections.quayside.django.plugins.module_utils import (
     image_prune,
     last_words,
     lock,
+    log_hints,
     processes,
     release_tree,
     releases,
@@ -31,15 +34,17 @@ from ansible_collections.quayside.django.plugins.module_utils import (
     units,
 )
 from ansible_collections.quayside.django.plugins.module_utils.docker_engine import Engine, EngineError
-from ansible_collections.quayside.django.plugins.module_utils.images import Images
-from ansible_collections.quayside.django.plugins.module_utils.runtime import IN_APP, OLD_EDGE, Runtime, source_of
+from ansible_collections.quayside.django.plugins.module_utils.images import Images, base_age
+from ansible_collections.quayside.django.plugins.module_utils.runtime import BEGIN_SECONDS, IN_APP, OLD_EDGE, Runtime, source_of
 
 UNITS = "/etc/systemd/system"
+CONTAINERD = "/var/lib/containerd"
+IMAGE_MIB = 512  # of an image of which nobody knows better: a slim Python image with Django and its libraries
 ANONYMOUS = re.compile(r"^[0-9a-f]{64}\Z")  # the name that the engine gives to a volume which nobody names
 # Arguments: the name of a container, seconds, and a docker compose run that makes it. When its time is over the client alone would end, and the
 # container would go on with what it does.
 ONE_OFF = ('name=$1; seconds=$2; shift 2; timeout --kill-after=10 "$seconds" "$@"; status=$?; '
-           f'[ $status -lt 124 ] || {{ docker stop --time {host.ONE_OFF_STOP} "$name"; docker rm --force "$name"; }} >/dev/null 2>&1; exit $status')
+           f'[ $status -lt 124 ] || {{ docker stop -t {host.ONE_OFF_STOP} "$name"; docker rm --force --volumes "$name"; }} >/dev/null 2>&1; exit $status')
 STATES = {"running": "active", "restarting": "activating", "created": "inactive", "exited": "inactive", "dead": "failed", "paused": "paused",
           "removing": "deactivating"}
 
@@ -66,7 +71,7 @@ class Compose(Runtime):
 
     @property
     def images(self) -> Images:
-        return Images(self.app, self.secrets, self.registry_password, self.rebuilt, self.fresh, self.source_key)
+        return Images(self.app, self.secrets, self.registry_password, self.rebuilt, self.fresh, self.source_key, self.progress)
 
     # What is on disk
 
@@ -129,9 +134,19 @@ class Compose(Runtime):
         if missing:
             raise host.PhaseError(f"there is no Docker network {missing[0]}: run quayside.django.site for this host first")
 
-    def disks(self) -> list[str]:
-        """Return the folders that a release grows."""
-        return [f"{self.app['root']}/releases", self.engine.get("/info")["DockerRootDir"]]
+    def disks(self, record: dict) -> dict:
+        """Return the folders that a release grows, and the MiB that have to be free there: also for images that have to come here first.
+
+        An image takes as much as that of the live release, twice while it is built, in the builder and in the engine.
+        """
+        missing = [image for image in self.app["images"] if not self.images.here(record.get("images", {}).get(image["name"], {}))] if record else []
+        live = self.shelf.record(self.shelf.live()).get("images", {})
+        need = self.app["disk"]
+        for image in missing:
+            size = self.images.inspect(live[image["name"]]["ref"]).get("Size", 0) // 2**20 if image["name"] in live else 0
+            need += (size or IMAGE_MIB) * (2 if image["from"] == "build" else 1)
+        places = [self.engine.get("/info")["DockerRootDir"], *[CONTAINERD] * self.images.in_containerd()]
+        return {f"{self.app['root']}/releases": self.app["disk"], **dict.fromkeys(places, need)}
 
     def fetch(self, release: str, record: dict) -> None:
         """Write the code that images are built from."""
@@ -141,7 +156,7 @@ class Compose(Runtime):
     def build(self, release: str, record: dict) -> tuple[dict, list[str]]:
         """Bring the images here and write the project; return what the record has to hold, and notes."""
         notes = self.images.provide(record["images"], self.shelf.path(release, "code"), record["sha"], record["version"])
-        notes += self.judge_volumes(record)
+        notes += self.judge_volumes(record) + self.baked()
         for frontend in self.app["frontends"]:
             target, ref = self.shelf.path(release, "frontends", frontend["name"]), record["images"][frontend["image"]]["ref"]
             request = {"do": "unpack", "what": f"frontends[{frontend['name']}] of the image {ref}", "target": target, "strip": True}
@@ -167,6 +182,20 @@ class Compose(Runtime):
         lines = self.judge_volumes(record)
         self.write_project(release, dict(record, ports={}), name=f"{self.app['name']}-check")
         return {"ports": {}}, ["build: all images are here", *lines]
+
+    def baked(self) -> list[str]:
+        """Return what is to be told of files of variables that were sent along and that no ignore file keeps out of an image."""
+        found = []
+        for image in [image for image in self.app["images"] if image["from"] == "build" and self.source.env_files]:
+            top = image["context"].strip("/") + "/" if image["context"].strip("/.") else ""
+            # BuildKit takes the one beside the Dockerfile first.
+            texts = [self.source.read_file(f"{top}{name}") for name in (f"{image['dockerfile']}.dockerignore", ".dockerignore")]
+            text = next((text for text in texts if text is not None), "")
+            inside = [path for path in self.source.env_files if path.startswith(top) and not docker_ignore.ignored(path[len(top):], text)]
+            if inside:
+                found.append(f"warning: {', '.join(inside[:5])} of {self.app['source']['folder']} can get into the image {image['name']}, for whoever has it, "
+                             "and no ignore file names it: write it into .dockerignore (or .gitignore), and its secrets into the vault")
+        return found
 
     def judge_volumes(self, record: dict) -> list[str]:
         """Refuse images whose volumes would hide folders of the app; return what is to be told of their other volumes."""
@@ -283,8 +312,19 @@ class Compose(Runtime):
     def end_one_off(self, release: str, name: str) -> None:
         """Stop and remove the container of a one-off, if it is there; its caller sees it end."""
         container = compose_project.one_off_name(self.app, release, name)
-        host.run(["docker", "stop", "--time", str(host.ONE_OFF_STOP), container], check=False)
-        host.run(["docker", "rm", "--force", container], check=False)
+        host.run(["docker", "stop", "-t", str(host.ONE_OFF_STOP), container], check=False)
+        host.run(["docker", "rm", "--force", "--volumes", container], check=False)
+
+    def unbegun(self, release: str, status: int, output: str) -> host.PhaseError:
+        """Return the error of a command that did not begin: what starts it in a container is the ENTRYPOINT of the image."""
+        image = self.shelf.record(release).get("images", {}).get(self.app["images"][0]["name"], {}).get("ref", "")
+        entrypoint = (self.images.inspect(image).get("Config") or {}).get("Entrypoint") or []
+        if not entrypoint or (status and log_hints.hint(output, self.app)):
+            return super().unbegun(release, status, output)
+        how = f"ended with {status} and did not start it" if status else f"did not start it within {BEGIN_SECONDS} s"
+        return host.PhaseError(f"a command of the deploy was given to the ENTRYPOINT of the image, {' '.join(entrypoint)}, which {how}. An ENTRYPOINT "
+                               'has to end in `exec "$@"`; where it waits for a database, the variables that it reads have to lead to that of the app '
+                               "(docs/databases.md: DATABASE_URL and others)", last_words.cause(output, host.LOG_LINES), phase="check")
 
     # Instances
 
@@ -317,8 +357,22 @@ class Compose(Runtime):
     def start(self, release: str, group: str) -> None:
         """Start a group of a release's processes: ``servers``, ``workers`` or ``singles``; do not wait."""
         self.created(release)
+        if group == "servers":
+            self.check_shells(release)
         for name in self.members(release, group):
             self.engine.post(f"/containers/{name}/start")
+
+    def check_shells(self, release: str) -> None:
+        """Raise PhaseError for an image without the shell by which Docker asks the health of its server: it would be unhealthy for ever."""
+        for process in {process["image"]: process for process in self.wanted("servers")}.values():
+            try:
+                self.engine.call("HEAD", f"/containers/{compose_project.containers(self.app, release, [process])[0]}/archive", {"path": "/bin/sh"})
+            except EngineError as error:
+                if error.status == 404:
+                    raise host.PhaseError(f"images[{process['image']}] has no /bin/sh, which runs commands and the health check of "
+                                          f"processes[{process['name']}]: take a base image that has one (python:3.12-slim; of distroless the tag debug)"
+                                          ) from error
+                raise
 
     def known(self, name: str) -> dict:
         """Return what the engine knows of a container, empty when there is none."""
@@ -340,17 +394,27 @@ class Compose(Runtime):
             raise host.PhaseError(f"the container {name} has no address: it does not run", *self.log(release, process, 0))
         return {"url": f"http://{network['IPAddress']}:{process['port']}"}
 
-    def dead(self, wanted: list[str], _since: float) -> str:
+    def dead(self, wanted: list[str], since: float) -> str:
         """Raise PhaseError, with its log, when one of the containers has died since it was started; return an empty text while all live."""
         for name in wanted:
             known = self.known(name)
-            state = known.get("State", {})
-            self.spared(name, self.process_of(known), state.get("Pid", 0), bool(state.get("OOMKilled")))
-            if state.get("Status") == "running" and known.get("RestartCount", 0) == 0:
+            state, again = known.get("State", {}), known.get("RestartCount", 0)
+            # What was started again has the state of its new start: how the one before ended is in the events of the engine.
+            ends = self.ends(name, since) if again else []
+            self.spared(name, self.process_of(known), state.get("Pid", 0), bool(state.get("OOMKilled")) or "oom" in ends)
+            if state.get("Status") == "running" and not again:
                 continue
-            how = state.get("Error") or f"status {state.get('ExitCode')}"
-            raise host.PhaseError(f"{name} died at its start ({how})" if known else f"there is no container {name}", self.output(name), f"docker logs {name}")
+            status = next((words.split()[1] for words in reversed(ends) if words.startswith("die ")), state.get("ExitCode"))
+            how = state.get("Error") or f"status {status}"
+            raise host.PhaseError(f"{name} died at its start ({how})" if known else f"there is no container {name}", *self.last_output(name))
         return ""
+
+    def ends(self, name: str, since: float) -> list[str]:
+        """Return the events of a container's ends since a time (seconds of the epoch): ``die`` with its status, and ``oom``."""
+        shown = host.run(["docker", "events", "--since", str(int(since)), "--until", f"{time.time():.3f}", "--filter", f"container={name}",
+                          "--filter", "event=die", "--filter", "event=oom", "--format", "{{.Action}} {{.Actor.Attributes.exitCode}}"],
+                         check=False, timeout=20).stdout
+        return [line.strip().removesuffix("<no value>").strip() for line in shown.splitlines() if line.strip()]
 
     def process_of(self, known: dict) -> dict:
         """Return the process of a container; empty for one that is not there, or whose process the model no longer has."""
@@ -358,8 +422,21 @@ class Compose(Runtime):
         return next((process for process in self.wanted() if process["name"] == name), {})
 
     def last_output(self, name: str) -> tuple[str, str]:
-        """Return the last lines of a container's log, and the command that shows more."""
-        return self.output(name), f"docker logs {name}"
+        """Return the last lines of a container's log, and the command that shows more, also when the container is gone."""
+        return self.output(name), self.journal(self.process_of(self.known(name)).get("name", "*"))
+
+    def journal(self, process: str) -> str:
+        """Return the command that shows the log of a process, also when its container is gone."""
+        tag = shlex.quote(f"{self.app['name']}-{process}")
+        return f"journalctl --namespace={self.app['name']} -t {tag} -n 100 --no-pager"
+
+    def heard(self, release: str, process: dict) -> str:
+        """Return where a process listens inside its container when that is not where it is asked; empty where it is, or listens nowhere."""
+        pid = self.known(compose_project.containers(self.app, release, [process])[0]).get("State", {}).get("Pid")
+        if not process["tcp"] or not pid:
+            return ""
+        done = host.run(["nsenter", f"--net=/proc/{pid}/ns/net", "ss", "-Htln"], check=False)
+        return compose_project.misplaced(process, [line.split()[3] for line in done.stdout.splitlines() if len(line.split()) > 3])
 
     def output(self, name: str) -> str:
         """Return what a container printed, as far as it says why it ended, and what Docker's own health check last said."""
@@ -371,9 +448,7 @@ class Compose(Runtime):
 
     def log(self, release: str, process: dict, _since: float) -> tuple[str, str]:
         """Return the last lines of a process's log, and the command that shows more."""
-        name = compose_project.containers(self.app, release, [process])[0]
-        folder = self.shelf.path(release)
-        return self.output(name), f"cd {folder} && docker compose logs {process['name']}; docker compose config; docker inspect {name} | grep -A5 Health"
+        return self.output(compose_project.containers(self.app, release, [process])[0]), self.journal(process["name"])
 
     def stop(self, release: str, wanted: list[str] | None = None, wait: bool = True) -> None:
         """Stop a release's containers, or some of them, and remove them when it is all. They end what they have begun, within their drain."""
@@ -451,16 +526,29 @@ class Compose(Runtime):
 
     def describe(self, release: str) -> list[dict]:
         """Return what is known of each container of a release; ``state`` is Docker's, ``runs`` the same in systemd's words."""
-        found = []
-        for name in self.shelf.units(release):
-            known = self.known(name)
-            state, config = known.get("State", {}), known.get("Config", {})
-            volumes = [mount["Destination"] for mount in known.get("Mounts") or [] if mount.get("Type") == "volume" and ANONYMOUS.match(mount.get("Name", ""))]
-            found.append(self.seen(self.process_of(known).get("name", ""), state.get("Pid", 0), name=name, state=state.get("Status", "missing"),
-                                   runs=STATES.get(state.get("Status", ""), "missing"), health=(state.get("Health") or {}).get("Status", ""),
-                                   status=state.get("ExitCode", 0), image=config.get("Image", ""), since=state.get("StartedAt", "")[:19],
-                                   restarts=known.get("RestartCount", 0), killed=bool(state.get("OOMKilled")), volumes=volumes))
-        return found
+        return [self.described(name) for name in self.shelf.units(release)]
+
+    def describe_services(self) -> list[dict]:
+        """Return the same of the containers of the app's database and cache."""
+        listed = self.engine.get("/containers/json", all=True, filters={"label": [f"quayside.app={self.app['name']}", "quayside.service"]})
+        return [dict(self.described(one["Names"][0].lstrip("/")), process=one["Labels"]["quayside.service"]) for one in listed]
+
+    def described(self, name: str) -> dict:
+        """Return what is known of one container."""
+        known = self.known(name)
+        state, config = known.get("State", {}), known.get("Config", {})
+        volumes = [mount["Destination"] for mount in known.get("Mounts") or [] if mount.get("Type") == "volume" and ANONYMOUS.match(mount.get("Name", ""))]
+        return self.seen(self.process_of(known).get("name", ""), state.get("Pid", 0), name=name, state=state.get("Status", "missing"),
+                         runs=STATES.get(state.get("Status", ""), "missing"), health=(state.get("Health") or {}).get("Status", ""),
+                         status=state.get("ExitCode", 0), image=config.get("Image", ""), since=state.get("StartedAt", "")[:19],
+                         restarts=known.get("RestartCount", 0), killed=bool(state.get("OOMKilled")), volumes=volumes)
+
+    def base_ages(self, release: str) -> dict:
+        found = {}
+        for name, image in self.shelf.record(release).get("images", {}).items():
+            with contextlib.suppress(EngineError):
+                found[name] = base_age(self.engine.get(f"/images/{image['ref']}/history"), time.time())
+        return {name: days for name, days in found.items() if days is not None}
 
     def prune(self, records: dict, before: str) -> list[str]:
         """Remove containers and images that no kept release needs; return notes. ``before``: the release that may have to come back."""
@@ -468,7 +556,7 @@ class Compose(Runtime):
         repositories = sorted({image["repository"] for image in self.app["images"]})
         needed = {one["ref"]: f"release {release} needs it" for release, record in records.items() for one in record.get("images", {}).values()}
         try:
-            result = image_prune.run(self.engine, repositories, self.app["keep"], lambda: needed, app=self.app["name"])
+            result = image_prune.run(self.engine, repositories, self.app["keep"], lambda: needed, app=self.app["name"], measure=False)
         except (EngineError, image_prune.PruneError) as error:
             return [f"warning: images were not pruned: {error}"]
         notes = [f"warning: the image {one['name']} was not removed: {one['message']}" for one in result["refused"]]

@@ -103,9 +103,9 @@ class Systemd(Runtime):
             return host.run(command, check=False).stdout.strip()
         return sandbox.run(self.build_unit("python", str(os.getpid()), "/", 60, [self.home()]), command, {}).stdout.strip()
 
-    def disks(self) -> list[str]:
-        """Return the folders that a release grows."""
-        return [f"{self.app['root']}/releases", f"{self.app['root']}/venvs"]
+    def disks(self, _record: dict) -> dict:
+        """Return the folders that a release grows, and the MiB that have to be free there."""
+        return dict.fromkeys([f"{self.app['root']}/releases", f"{self.app['root']}/venvs"], self.app["disk"])
 
     def fetch(self, release: str, record: dict) -> None:
         """Write the code of the release, with links where its settings have a folder fixed."""
@@ -188,6 +188,8 @@ class Systemd(Runtime):
         files = self.python_files(release, record)
         notes = [f"warning: {url} is taken as it was when the venv was built: -e rebuild=true takes what it is now"
                  for url in local_packages.moving(files, self.app["python"]["packages"])]
+        notes += [f"warning: {', '.join(self.source.env_files[:5])} of {self.app['source']['folder']} was sent along, and the app may read it in place of its "
+                  "env: write it into .gitignore, and its secrets into the vault"] * bool(self.source.env_files)
         venv = f"{self.app['root']}/venvs/{self.venv_key(release, record, files)}"
         others = self.others(release, record)  # by the source as it came: what builds a venv may write to it
         for made, build in others.items():
@@ -276,6 +278,7 @@ class Systemd(Runtime):
         """Take what the edge serves of a release's code."""
         code = self.shelf.path(release, "code")
         if self.app["frontends"]:
+            self.progress.step("frontends")
             frontends = [{"what": f"frontends[{frontend['name']}]", "source": self.in_code(frontend["folder"]),
                           "target": self.shelf.path(release, "frontends", frontend["name"])} for frontend in self.app["frontends"]]
             release_tree.publish(self.app, release, {"do": "copy", "tree": code, "folders": frontends}, [code],
@@ -283,6 +286,7 @@ class Systemd(Runtime):
 
     def build_command(self, release: str, verb: str, command: list[str], shown: str, env: dict, writable: list[str], folder: str, timeout: int) -> None:
         """Run one command of a build with an empty HOME and a cache; raise PhaseError with its log when it fails."""
+        self.progress.step(shown.strip("`"))
         cache, home = sandbox.leaf(f"{self.app['root']}/cache/build", self.app["user"]), self.home()
         # What package managers keep in HOME otherwise: XDG_DATA_HOME has the store of pnpm.
         known = {"HOME": home, "XDG_CACHE_HOME": cache, "XDG_DATA_HOME": f"{cache}/data", "npm_config_cache": f"{cache}/npm", "UV_CACHE_DIR": f"{cache}/uv",

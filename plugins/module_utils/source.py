@@ -12,6 +12,7 @@ from ansible_collections.quayside.django.plugins.module_utils import contained, 
 COMMIT = git_mirror.COMMIT
 SECONDS = 900  # a first fetch of a repository of a few GiB
 READ = ("pyproject.toml",)
+EXAMPLES = ("example", "sample", "template", "dist", "default", "defaults", "test", "ci")
 shown = git_mirror.shown
 
 
@@ -24,6 +25,7 @@ class Source:
         self.folder = f"{app['source_cache']}/git"
         self.key = ""
         self.files: dict = {}
+        self.env_files: list[str] = []  # what is committed is meant so
 
     def unit(self, verb: str) -> sandbox.Unit:
         """Return the unit of a git command."""
@@ -61,18 +63,24 @@ class Folder:
     def __init__(self, app: dict):
         self.app = app
         self.folder = f"{app['source_cache']}/source"
+        self.env_files: list[str] = []
 
     def resolve(self, version: str) -> dict:
         """Return what was sent: a hash of the tree, and as ``version`` its beginning when none is given; raise PhaseError when nothing has been sent."""
         if not contained.is_folder(self.folder):
             raise host.PhaseError(f"{self.app['source']['folder']} has not been sent to this host: deploy by quayside.django.deploy, which does it")
         digest = tree_hash(self.folder)
+        self.env_files = sorted(path for path, _handle, _name, have in contained.walk(self.folder) if stat.S_ISREG(have.st_mode) and is_env_file(path))
         return {"sha": version if COMMIT.match(version) else digest, "tree": digest, "version": version or digest[:12],
                 "repo": self.app["source"]["folder"]}
 
     def read(self, name: str) -> str:
         """Return the text of a file under the app's root, empty when there is none."""
         return text_inside(self.folder, "/".join(part for part in (self.app["source"]["subdir"], name) if part), git_mirror.FILE_LIMIT) or ""
+
+    def read_file(self, path: str) -> str | None:
+        """Return the text of a file of the folder, None when there is none."""
+        return text_inside(self.folder, path, git_mirror.FILE_LIMIT)
 
     def send(self, _record: dict, stream) -> None:
         """Write what was sent into ``stream`` as a tar, with the modes of a checkout: here, nobody but root opens it."""
@@ -91,6 +99,12 @@ class Folder:
                     with os.fdopen(os.open(name, contained.FILE_FLAGS, dir_fd=handle), "rb") as file:
                         member.size = os.fstat(file.fileno()).st_size
                         tar.addfile(member, file)
+
+
+def is_env_file(path: str) -> bool:
+    """Return whether a file is one of variables and secrets of a person's own machine, not an example of one."""
+    name = path.rpartition("/")[2]
+    return name == ".env" or (name.startswith(".env.") and name.rpartition(".")[2] not in EXAMPLES)
 
 
 def text_inside(folder: str, path: str, limit: int) -> str | None:

@@ -11,23 +11,23 @@ it for ``<app>.service`` and, every few seconds, for its keeper. The file is {"a
 """
 from __future__ import annotations
 
-import calendar
 import contextlib
+import datetime
 import json
 import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 try:
     from ansible_collections.quayside.django.plugins.module_utils.docker_engine import Engine, EngineError
     from ansible_collections.quayside.django.plugins.module_utils.lock import LEASE, host_started
 except ImportError:  # a script on a host, beside its two neighbours
+    sys.modules["ssl"] = None  # type: ignore[assignment]  # half of its CPU time; http.client does without, and the engine is a socket
     from docker_engine import Engine, EngineError
     from lock import LEASE, host_started
 
@@ -36,6 +36,7 @@ LIVE, OTHER = "unless-stopped", "no"  # Docker's restart policies: for container
 UP = ("running", "restarting", "paused", "removing")  # states of a container that has not ended
 HELPER = re.compile(r"^quayside-(stop|replace)@(.+)-(\d{14}-[0-9a-f]{7})-\d+\.service\Z")
 STOP = 86400  # seconds that the engine may take for a stop: it has the time of each container, and systemd that of all
+MADE = 3600  # seconds after its begin: a release that is still being made was left by a deploy that died
 LATE = 30  # seconds after its limit: a one-off is still there, so whoever was to end it has died
 
 
@@ -97,8 +98,7 @@ def idle(path: str, locks: str, now: float, started: float) -> bool:
 
 # Containers
 
-@dataclass(frozen=True)
-class Container:
+class Container(NamedTuple):
     """A container of a release. ``started``: its last start, epoch seconds; long ago where there was none."""
 
     name: str
@@ -109,14 +109,13 @@ class Container:
     started: float = 0
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """Names of containers to make, to start, to give the policy of the live release, and to stop."""
 
-    create: list[str] = field(default_factory=list)
-    start: list[str] = field(default_factory=list)
-    keep: list[str] = field(default_factory=list)
-    stop: list[str] = field(default_factory=list)
+    create: list[str]
+    start: list[str]
+    keep: list[str]
+    stop: list[str]
 
 
 def decide(units: list[str], known: Mapping[str, Container], stopped: Mapping[str, float], spared: Iterable[str]) -> Plan:
@@ -149,10 +148,11 @@ def stopped_by_hand(before: Mapping[str, float], events: Iterable[Mapping[str, A
 def epoch(text: str) -> float:
     """Return a time as the engine writes it in epoch seconds; nanoseconds have no place in a datetime.
 
-    >>> epoch("2026-11-28T09:00:00.123456789Z") - epoch("2026-11-28T09:00:00Z")
-    0.12345671653747559
+    >>> epoch("2026-11-28T09:00:00.5Z") - epoch("2026-11-28T09:00:00Z")
+    0.5
     """
-    return calendar.timegm(time.strptime(text[:19], "%Y-%m-%dT%H:%M:%S")) + float(f"0{text[19:].rstrip('Z')}" if text[19:20] == "." else 0)
+    whole = datetime.datetime(*(int(number) for number in re.split("[-T:]", text[:19])), tzinfo=datetime.timezone.utc)
+    return whole.timestamp() + float(f"0{text[19:].rstrip('Z')}" if text[19:20] == "." else 0)
 
 
 def services(units: list[str], project: str) -> list[str]:
@@ -182,12 +182,13 @@ class Supervisor:
             return file.read()
         return ""
 
-    def outcome(self, release: str) -> str:
-        """Return the outcome in the record of a release."""
+    def is_made(self, release: str) -> bool:
+        """Return whether a deploy that may live is making a release. It may wait for another host while its lease here is old."""
         try:
-            return json.loads(self.read(release, "release.json")).get("outcome", "")
+            record = json.loads(self.read(release, "release.json"))
         except ValueError:
-            return ""
+            return False
+        return record.get("outcome") == "building" and time.time() - record.get("began", 0) < MADE
 
     def containers(self) -> dict[str, Container]:
         """Return name -> container of all releases."""
@@ -260,9 +261,10 @@ class Supervisor:
 
     def carry_out(self, release: str, plan: Plan) -> list[str]:
         """Do what a plan says, with the live release at once and the others meanwhile; return what went wrong."""
-        with ThreadPoolExecutor(max_workers=1) as other:
-            ended = other.submit(self.stop, plan.stop)
-            wrong: list[str] = []
+        wrong: list[str] = []
+        other = threading.Thread(target=lambda: wrong.extend(self.stop(plan.stop)))
+        other.start()
+        try:
             if plan.create or plan.start:
                 self.make_networks()
             if plan.create:
@@ -271,7 +273,9 @@ class Supervisor:
                 wrong += attempt(name, lambda name=name: self.start(release, name))
             for name in plan.keep:
                 wrong += attempt(name, lambda name=name: self.set_policy(name, LIVE))
-            return wrong + ended.result()
+        finally:
+            other.join()
+        return wrong
 
     def set_policy(self, name: str, policy: str) -> None:
         """Give a container a restart policy."""
@@ -279,11 +283,17 @@ class Supervisor:
 
     def stop(self, names: list[str]) -> list[str]:
         """Stop containers all at once, each within its own time; return what went wrong."""
-        def end(name: str) -> list[str]:
-            return attempt(name, lambda: self.engine.call("POST", f"/containers/{name}/stop", timeout=STOP))
+        wrong: list[str] = []
 
-        with ThreadPoolExecutor(max_workers=32) as pool:
-            return sum(pool.map(end, names), [])
+        def end(name: str) -> None:
+            wrong.extend(attempt(name, lambda: self.engine.call("POST", f"/containers/{name}/stop", timeout=STOP)))
+
+        threads = [threading.Thread(target=end, args=[name]) for name in names]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return wrong
 
     def end_late(self) -> None:
         """Stop one-offs whose time is over: whoever was to end them has died."""
@@ -328,8 +338,7 @@ class Supervisor:
             if name in known and known[name].id in stopped and known[name].id not in before["stopped"]:
                 say(f"{name} was stopped by hand, and stays so until {self.app} is started again or has its next release")
         self.remember(seen=now, stopped=stopped, away=False)
-        # A release that is being made may wait for another host while its lease here is old: the next deploy here decides about it.
-        spared = helpers["stop"] | {one.release for one in known.values() if self.outcome(one.release) == "building"}
+        spared = helpers["stop"] | {one.release for one in known.values() if self.is_made(one.release)}
         plan = decide(units, known, stopped, spared)
         for name in plan.start:
             say(f"{name} was gone ({known[name].state if name in known else 'removed'}), it is started again")

@@ -11,6 +11,7 @@ version_added: 0.1.0
 description:
   - Looks for unit files, running units, rotations of logs, sites, users, groups, folders, Docker networks, images, and roles and databases of
     PostgreSQL under the names of apps, and fails when one is not of the collection's making. Nothing is changed.
+  - Warns of orphans, apps that are installed on the host and not among them.
   - What is the collection's is told by the first line of its files, by the home of its users and by the labels of its networks and images.
 options:
   apps:
@@ -48,9 +49,14 @@ findings:
   type: list
   elements: str
   returned: always
+orphans:
+  description: Apps that are installed on the host and not among O(apps), with C(name) and what is there of each.
+  type: list
+  elements: dict
+  returned: success
 """
 
-from ansible_collections.quayside.django.plugins.module_utils import foreign
+from ansible_collections.quayside.django.plugins.module_utils import foreign, orphans
 from ansible_collections.quayside.django.plugins.module_utils.printed import AnsibleModule
 
 
@@ -65,7 +71,10 @@ def main() -> None:
     findings = [text for app in module.params["apps"] for text in foreign.judge(app, foreign.look(app, module.params["groups"]))]
     if findings:
         module.fail_json(msg="nothing was changed, because:\n" + "\n".join(f"- {text}" for text in findings), findings=findings)
-    module.exit_json(changed=False, findings=[])
+    left = orphans.look({app["name"] for app in module.params["apps"]})
+    for orphan in left:
+        module.warn(orphans.line(orphan))
+    module.exit_json(changed=False, findings=[], orphans=left)
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ units:
 
 import pwd
 
-from ansible_collections.quayside.django.plugins.module_utils import docker_network, host, layout, outbound, releases
+from ansible_collections.quayside.django.plugins.module_utils import docker_network, host, layout, orphans, outbound, releases
 from ansible_collections.quayside.django.plugins.module_utils.deploy import RUNTIMES
 from ansible_collections.quayside.django.plugins.module_utils.docker_engine import EngineError
 from ansible_collections.quayside.django.plugins.module_utils.printed import AnsibleModule
@@ -91,18 +91,21 @@ def main() -> None:
     folders, units = layout.outdated_folders(wanted), runtime.outdated()
     move = layout.Move(app, uid, gid, runtime.manage_text, module.check_mode)
     rotation, rotated = f"/etc/logrotate.d/{app['name']}", logrotate(app)
-    before = host.text(rotation)
-    if before != rotated:
-        units[rotation] = (before, rotated)
+    others = {rotation: (rotated, 0o644), orphans.record_path(app["name"]): (orphans.record(app), 0o600)}
+    for path, (text, _mode) in others.items():
+        before = host.text(path)
+        if before != text:
+            units[path] = (before, text)
     diff = [{"before_header": path, "after_header": path, "before": "", "after": f"folder with mode {wanted[path][0]:o}\n"} for path in folders]
     diff += [{"before_header": name, "after_header": name, "before": before, "after": after} for name, (before, after) in units.items()]
     try:
         networks = docker_network.missing(app) if app["runtime"] == "compose" else []
         joined = list(docker_network.strays(app)) if app["runtime"] == "compose" else []
+        larger = docker_network.too_large(app) if app["runtime"] == "compose" else []
     except EngineError as error:
         if not module.check_mode:
             module.fail_json(msg=error.message)
-        networks, joined = docker_network.names(app), []  # site.yml would install the engine first
+        networks, joined, larger = docker_network.names(app), [], []  # site.yml would install the engine first
     diff += [{"before_header": name, "after_header": name, "before": "", "after": f"Docker network {name}\n"} for name in networks]
     diff += [{"before_header": name, "after_header": name, "before": "", "after": f"also in the network {app['edge_network']}\n"} for name in joined]
     try:
@@ -118,13 +121,13 @@ def main() -> None:
             docker_network.make(app, name)
         if joined:
             docker_network.join(app)
-        if rotation in units:
-            host.write(rotation, rotated)
+        for path, (text, mode) in others.items():
+            host.write(path, text, mode)
         if units or networks:
             runtime.install()
         if move.restart and shelf.live():
             runtime.with_processes(shelf.record(shelf.live()).get("processes", app["processes"])).restart_singles(shelf.live())
-    for line in move.left:
+    for line in [*move.left, *larger]:
         module.warn(line)
     diff += [{"before_header": line, "after_header": line, "before": "", "after": "moved\n"} for line in move.moved]
     module.exit_json(changed=bool(folders or units or networks or joined or move.moved), moved=move.moved, networks=networks, joined=joined,

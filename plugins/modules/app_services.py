@@ -238,7 +238,7 @@ class Services:
             written = services.limits(host.text(f"{self.folder}/compose.yaml"))
             made = {part: written.get(part) or have["HostConfig"].get("Memory", 0) // MB for part, have in running.items()}
             kept = services.with_limits(self.params["sizes"], made)
-            texts = [services.text(self.app, kept, self.conf, images) for images in (self.images, None)] if running else []
+            texts = [services.text(self.app, kept, self.conf, images, self.subnet()) for images in (self.images, None)] if running else []
             hashes = [self.hashes(text) for text in texts]
         except (EngineError, PhaseError):
             return False  # the look at the containers says why

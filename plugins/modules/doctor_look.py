@@ -39,6 +39,10 @@ options:
     description: Days of life below which a certificate is a warning.
     type: int
     default: 21
+  orphans:
+    description: Tell the apps that are installed on the host and not among O(apps); these have to be all that the inventory has.
+    type: bool
+    default: false
 attributes:
   check_mode:
     support: full
@@ -85,6 +89,7 @@ def main() -> None:
             "addresses": {"type": "list", "elements": "str", "default": []},
             "resolver": {"type": "str", "default": ""},
             "certificate_days": {"type": "int", "default": 21},
+            "orphans": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )

@@ -62,7 +62,7 @@ import hashlib
 import os
 import pwd
 
-from ansible_collections.quayside.django.plugins.module_utils import config_files, host, local_firewall, ports, sizing, units
+from ansible_collections.quayside.django.plugins.module_utils import config_files, host, local_firewall, orphans, ports, sizing, units
 from ansible_collections.quayside.django.plugins.module_utils.printed import AnsibleModule
 
 RULES = f"{ports.FOLDER}/local-firewall.nft"
@@ -116,7 +116,8 @@ def desired(apps: list[dict], allotted: dict, users: list[str]) -> tuple[dict, s
                   for name in allotted})
     if any(app["database"]["engine"] == "postgresql" for app in apps):
         contained = [app for app in apps if app["runtime"] == "compose" and app["database"]["engine"] == "postgresql"]
-        uids = [int(app["container"]["user"].partition(":")[0]) if app["container"]["user"] else uid_of(app["user"]) for app in contained]
+        uids = [uid_of(app["user"]) for app in contained]
+        uids += orphans.socket_uids({app["name"] for app in apps})
         files[TMPFILES] = local_firewall.socket_folder(uid for uid in [*uids, *map(uid_of, users)] if uid is not None)
     return files, digest
 

@@ -19,15 +19,16 @@ options:
   phases:
     description:
       - C(lock) takes the app's lock. C(resolve) finds the commit and refuses what cannot work here. C(fetch) writes code and env.
-        C(build) makes the venv and the units. C(migrate) checks the code, reads the migration plan and runs the release's commands.
-        C(start), C(probe), C(workers), C(quiet), C(switch), C(verify), C(hand_over), C(join), C(prune), C(retire) replace the live instance.
+        C(build) makes the venv and the units. C(check) checks the code and reads the migration plan. Where migrations are pending, C(boot)
+        sees the servers start, and stops them again. C(migrate) runs the release's commands.
+        C(start), C(probe), C(workers), C(quiet), C(hand_over), C(switch), C(verify), C(join), C(prune), C(retire) replace the live instance.
         C(record) writes the ledger and frees the lock. C(choose) and C(copy) are a rollback's resolve and fetch, C(relieve) its
         quiet, hand_over and join.
     type: list
     elements: str
     required: true
     choices:
-      [lock, resolve, choose, fetch, copy, build, migrate, start, probe, workers, quiet, switch, verify, hand_over, join, relieve, prune, retire,
+      [lock, resolve, choose, fetch, copy, build, check, boot, migrate, start, probe, workers, quiet, hand_over, switch, verify, join, relieve, prune, retire,
        record, abandon]
   run:
     description: Id of the run that deploys; the lock belongs to it.
@@ -96,6 +97,10 @@ options:
     description: With C(abandon), C(phase) and C(reason) of what failed, for the ledger.
     type: dict
     default: {}
+  code:
+    description: Our own code, as the action of this name sends it.
+    type: str
+    default: ""
 attributes:
   check_mode:
     support: full
@@ -165,12 +170,30 @@ reason:
   returned: failure
 """
 
-from ansible_collections.quayside.django.plugins.module_utils import versions
-from ansible_collections.quayside.django.plugins.module_utils.deploy import PHASES, REASONS, Deploy, Failure, failure
+import base64
+import importlib
+import os
+import sys
+
 from ansible_collections.quayside.django.plugins.module_utils.printed import AnsibleModule
 
+HERE = AnsibleModule.__module__.rpartition(".")[0]
+# Imported once they are there: what is imported here, Ansible parses at each run.
+PHASES = ["lock", "resolve", "choose", "fetch", "copy", "build", "check", "boot", "migrate", "start", "probe", "workers", "quiet", "hand_over", "switch",
+          "verify", "join", "relieve", "prune", "retire", "record", "abandon"]
 
-def rehearse(module: AnsibleModule, deploy: Deploy) -> None:
+
+def load(code: str, folder: str):
+    """Return our modules ``deploy``, ``progress`` and ``versions``, from the archive that the action has sent, or from where Python finds them."""
+    if code:
+        path = os.path.join(folder, "code.zip")
+        with open(path, "xb") as file:
+            file.write(base64.b64decode(code))
+        sys.modules[HERE].__path__.append(path)
+    return tuple(importlib.import_module(f"{HERE}.{name}") for name in ("deploy", "progress", "versions"))
+
+
+def rehearse(module: AnsibleModule, core, deploy) -> None:
     """Say what the phases would do, and end."""
     phases = module.params["phases"]
     if "abandon" in phases:
@@ -179,8 +202,8 @@ def rehearse(module: AnsibleModule, deploy: Deploy) -> None:
         module.exit_json(changed=True, notes=[f"would {phase}" for phase in phases], release=deploy.release, noop=False)
     try:
         lines = deploy.rehearse_rollback() if "choose" in phases else deploy.rehearse()
-    except REASONS as error:
-        failed = failure(phases[1], error, deploy.app)
+    except core.REASONS as error:
+        failed = core.failure(phases[1], error, deploy.app)
         module.fail_json(msg=str(failed), phase=failed.phase, reason=failed.reason, release="")
     finally:
         deploy.runtime.close()
@@ -195,7 +218,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "app": {"type": "dict", "required": True},
-            "phases": {"type": "list", "elements": "str", "required": True, "choices": list(PHASES)},
+            "phases": {"type": "list", "elements": "str", "required": True, "choices": PHASES},
             "run": {"type": "str", "required": True},
             "who": {"type": "str", "required": True},
             "stamp": {"type": "str", "default": ""},
@@ -212,20 +235,27 @@ def main() -> None:
             "apps": {"type": "list", "elements": "dict", "default": []},
             "registry_password": {"type": "str", "default": "", "no_log": True},
             "failure": {"type": "dict", "default": {}},
+            "code": {"type": "str", "default": "", "no_log": True},
         },
         supports_check_mode=True,
     )
+    core, progress, versions = load(module.params.pop("code"), module.tmpdir)
     options = dict(module.params, hazards=module.params["allow_hazards"], check=module.check_mode)
     wrong = [versions.refusal(module.params[name]) for name in ("version", "target_version")]
     wrong += [versions.release_refusal(module.params[name]) for name in ("release", "target")]
     if any(wrong) and "abandon" not in module.params["phases"]:
         module.fail_json(msg=next(text for text in wrong if text), phase=module.params["phases"][0], reason="the version is no name of one")
-    deploy = Deploy(options.pop("app"), options)
+    with progress.opened(progress.path(options["run"], options["app"].get("name", ""), options["phases"]), progress.caller()) as options["progress"]:
+        perform(module, core, core.Deploy(options.pop("app"), options))
+
+
+def perform(module: AnsibleModule, core, deploy) -> None:
+    """Run the phases, or rehearse them, and end."""
     if module.check_mode:
-        rehearse(module, deploy)
+        rehearse(module, core, deploy)
     try:
         result = deploy.run(module.params["phases"])
-    except Failure as error:
+    except core.Failure as error:
         module.fail_json(msg=str(error), phase=error.phase, reason=error.reason, release=deploy.release, seconds=deploy.seconds)
     for note in result["notes"]:
         if note.startswith("warning: "):

@@ -21,6 +21,10 @@ options:
     description: Days after which a secret is named as old; 0 for never.
     type: int
     default: 365
+  known:
+    description: Names of all apps that the inventory has of this host. With them, apps that are installed on it beside these are told too.
+    type: list
+    elements: str
 attributes:
   check_mode:
     support: full
@@ -96,6 +100,11 @@ stale:
   description: Django is told other names, or another thing of HTTPS, than the edge serves (ALLOWED_HOSTS, CSRF_TRUSTED_ORIGINS, SECURE_SSL_REDIRECT).
   type: bool
   returned: success
+bases:
+  description: Image of the live release to the days since the oldest layer of its base was made.
+  type: dict
+  returned: success
+  sample: {app: 40}
 disk_free:
   description: Bytes free under the app's root.
   type: int
@@ -105,6 +114,11 @@ secrets:
   type: dict
   returned: success
   sample: {SECRET_KEY: 12}
+orphans:
+  description: Apps that are installed on the host and not among O(known), with C(name) and what is there of each.
+  type: list
+  elements: dict
+  returned: success
 text:
   description: All of it for people, some lines.
   type: str
@@ -121,6 +135,7 @@ from ansible_collections.quayside.django.plugins.module_utils import (
     host,
     http_health,
     model,
+    orphans,
     releases,
     secret_ages,
     served,
@@ -129,6 +144,8 @@ from ansible_collections.quayside.django.plugins.module_utils.deploy import RUNT
 from ansible_collections.quayside.django.plugins.module_utils.docker_engine import EngineError
 from ansible_collections.quayside.django.plugins.module_utils.lock import Lock
 from ansible_collections.quayside.django.plugins.module_utils.printed import AnsibleModule
+
+OLD_BASE = 60  # days; Debian and Docker's official images are built anew every few weeks
 
 
 def read(app: dict, entries: int) -> dict:
@@ -151,13 +168,14 @@ def read(app: dict, entries: int) -> dict:
         "live": {"id": live, "version": record.get("version", ""), "sha": record.get("sha", ""), "since": utc(record.get("switched")),
                  "how": how(record)} if live else {},
         "processes": [{key: value for key, value in one.items() if key != "commands"} for one in seen],
-        "findings": doctor_processes.findings(runtime.app, seen),
+        "findings": doctor_processes.findings(runtime.app, seen) + doctor_processes.services(runtime.app, runtime.describe_services() if live else []),
         "certificates": {name: served.look(name) for name in app["domains"]} if app["scheme"] == "https" and app["edge"] != "none" else {},
         "stale": bool(live) and not model.told(app, edges.secure(app)).items() <= env_file.parse(host.text(shelf.path(live, "env"))).items(),
         "healthy": not health, "health": health, "units": states, "lock": Lock(f"{app['root']}/lock").read(), "ledger": shelf.ledger(entries),
         "releases": [{"id": release, "version": found.get("version", ""), "outcome": found.get("outcome", ""), "of": found.get("of", "")}
                      for release, found in sorted(records.items(), reverse=True)],
         "secrets": secret_ages.days(secret_ages.read(app), time.time()),
+        "bases": runtime.base_ages(live) if live else {},
         "memory": runtime.memory() if live else 0, "disk_free": disk.f_bavail * disk.f_frsize if disk else 0,
     }
 
@@ -190,6 +208,9 @@ def text(app: dict, state: dict, oldest: int = 365) -> str:
               for name, one in state["certificates"].items()]
     if state["stale"]:
         lines.append(f"  {'env':<9} Django is told other names, or another thing of HTTPS, than the edge serves: quayside.django.certificates, or deploy")
+    anew = {image["name"]: "deploy with -e rebuild=true" if image["from"] == "build" else "build it anew with --pull" for image in app["images"]}
+    lines += [f"  {'image':<9} {name}  its base is {days} days old" + (f": {anew[name]}" if days > OLD_BASE else "")
+              for name, days in state["bases"].items() if name in anew]
     lines += secret_ages.lines(state["secrets"], oldest)
     lock = state["lock"]
     lines.append(f"  lock      {lock['who']} since {utc(lock['since'])}, in phase {lock['phase']}" if lock else "  lock      free")
@@ -211,14 +232,18 @@ def first_line(reason: str) -> str:
 
 def main() -> None:
     module = AnsibleModule(argument_spec={"app": {"type": "dict", "required": True}, "entries": {"type": "int", "default": 5},
-                                          "secret_days": {"type": "int", "default": 365, "no_log": False}},
+                                          "secret_days": {"type": "int", "default": 365, "no_log": False},
+                                          "known": {"type": "list", "elements": "str"}},
                            supports_check_mode=True)
     app = module.params["app"]
     try:
         state = read(app, module.params["entries"])
     except (host.PhaseError, EngineError) as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=False, text=text(app, state, module.params["secret_days"]), **state)
+    known = module.params["known"]
+    state["orphans"] = orphans.look(set(known)) if known is not None else []
+    told = "\n".join([text(app, state, module.params["secret_days"]), *map(orphans.line, state["orphans"])])
+    module.exit_json(changed=False, text=told, **state)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 """The compose project of an instance: what stands in it for which model, and that YAML reads what was meant."""
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 import subprocess
@@ -10,7 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from ansible_collections.quayside.django.plugins.module_utils import compose_project, container_units, runtime_compose, units
+from ansible_collections.quayside.django.plugins.module_utils import compose_project, container_units, images, runtime_compose, units
+from ansible_collections.quayside.django.plugins.module_utils.docker_engine import EngineError
 from ansible_collections.quayside.django.plugins.module_utils.releases import Shelf
 from samples import CELERY, RELEASE, loaded
 
@@ -303,3 +305,104 @@ def test_a_volume_of_an_image_that_would_hide_a_folder_is_refused(declared, wron
     assert (bool(refused), bool(notes)) == (bool(wrong), bool(told))
     assert wrong in "".join(refused)
     assert told in "".join(notes)
+
+
+class Disk:
+    """Stands in for the engine: the live image has 900 MiB, and the one to come is not here unless ``there``."""
+
+    def __init__(self, there, driver):
+        self.there, self.driver = there, driver
+
+    def get(self, path, **_query):
+        if path == "/info":
+            return {"DockerRootDir": "/var/lib/docker", "DriverStatus": [["driver-type", "io.containerd.snapshotter.v1"]] if self.driver else []}
+        if path == "/images/pos:live/json" or self.there:
+            return {"Size": 900 * 2**20}
+        raise EngineError(404, "No such image")
+
+
+@pytest.mark.parametrize(("source", "there", "live", "need"), [
+    ("registry", True, True, 300), ("registry", False, True, 1200), ("registry", False, False, 812), ("build", False, True, 2100),
+    ("build", False, False, 1324)])
+@pytest.mark.parametrize("driver", [False, True])
+def test_images_that_have_to_come_need_room_where_the_engine_keeps_them(tmp_path, monkeypatch, source, there, live, need, driver):
+    image = {"name": "app", "repository": "ghcr.io/acme/pos", "from": source}
+    runtime = runtime_compose.Compose(loaded(runtime="compose", images=[image]), Shelf(str(tmp_path)))
+    runtime.engine = Disk(there, driver)
+    monkeypatch.setattr(images, "Engine", lambda timeout: runtime.engine)
+    monkeypatch.setattr(Shelf, "live", lambda self: "before" if live else "")
+    monkeypatch.setattr(Shelf, "record", lambda self, release: {"images": {"app": {"ref": "pos:live"}}} if release else {})
+    found = runtime.disks({"images": {"app": {"ref": "pos:new"}}})
+    assert found == {"/opt/pos/releases": 300, "/var/lib/docker": need, **({"/var/lib/containerd": need} if driver else {})}
+
+
+@pytest.mark.parametrize(("addresses", "words"), [
+    (["0.0.0.0:8000", "127.0.0.11:39411"], ""), (["*:8000"], ""), (["[::]:8000"], ""), (["10.0.0.2:8000"], ""), (["127.0.0.11:39411"], ""), ([], ""),
+    (["127.0.0.1:8000"], "let it listen on 0.0.0.0"), (["[::1]:8000", "127.0.0.11:39411"], "let it listen on 0.0.0.0"),
+    (["0.0.0.0:5000", "127.0.0.11:39411"], "it listens on 0.0.0.0:5000, and processes[web].port is 8000"),
+])
+def test_where_a_server_listens_inside_its_container_is_told(addresses, words):
+    app = loaded(runtime="compose", processes=CELERY)
+    found = compose_project.misplaced(app["processes"][0], addresses)
+    assert words in found
+    assert bool(found) is bool(words)
+
+
+class Containers:
+    """Stands in for the engine: one container of web in a state."""
+
+    def __init__(self, state, restarts):
+        self.state, self.restarts = state, restarts
+
+    def get(self, path, **_query):
+        if not self.state:
+            raise EngineError(404, "No such container")
+        return {"State": self.state, "RestartCount": self.restarts, "Config": {"Labels": {"quayside.process": "web"}}}
+
+
+@pytest.mark.parametrize(("state", "restarts", "words"), [
+    ({"Status": "exited", "ExitCode": 1}, 0, "died at its start (status 1)"),
+    ({"Status": "restarting", "ExitCode": 7}, 2, "died at its start (status 7)"),
+    ({"Status": "running", "ExitCode": 0}, 1, "died at its start (status 7)"),
+    ({"Status": "exited", "ExitCode": 137, "OOMKilled": True}, 0, "killed by the kernel for memory"),
+    ({"Status": "created", "ExitCode": 127, "Error": "exec: \"x\": not found"}, 0, 'exec: "x": not found'),
+    ({}, 0, "there is no container"),
+])
+def test_what_died_is_told_with_its_status_and_a_command_that_works_when_it_is_gone(monkeypatch, state, restarts, words):
+    """The container goes when the deploy is undone: its log is in the journal then."""
+    monkeypatch.setattr(runtime_compose.host, "run",
+                        lambda argv, **_more: SimpleNamespace(stdout="die 7\n" if argv[1] == "events" else "", stderr="", returncode=0))
+    runtime = runtime_compose.Compose(loaded(runtime="compose"), Shelf("/opt/pos"))
+    runtime.engine = Containers(state, restarts)
+    with pytest.raises(runtime_compose.host.PhaseError) as caught:
+        runtime.dead([f"pos-{RELEASE}-web-1"], 0)
+    assert words in caught.value.reason
+    look = {caught.value.look, runtime.log(RELEASE, runtime.app["processes"][0], 0)[1]}
+    assert look <= {"journalctl --namespace=pos -t pos-web -n 100 --no-pager", "journalctl --namespace=pos -t 'pos-*' -n 100 --no-pager"}
+
+
+@pytest.mark.parametrize(("without", "words"), [
+    ("", ""), ("front", "images[front] has no /bin/sh, which runs commands and the health check of processes[front]")])
+def test_an_image_without_a_shell_is_refused_before_its_servers_start(without, words):
+    app = loaded(runtime="compose", images=TWO_IMAGES, processes=[*CELERY, {"name": "front", "image": "front", "port": 3000, "routes": ["/next/"]},
+                                                                  {"name": "more", "image": "front", "port": 3001, "routes": ["/more/"]}])
+    runtime, said = runtime_compose.Compose(app, Shelf("/opt/pos")), []
+
+    class Asked:
+        def call(self, method, path, query):
+            said.append((method, path, query))
+            if without and f"-{without}-" in path.replace("more", "front"):
+                raise EngineError(404, "Could not find the file /bin/sh in container")
+
+        def post(self, path):
+            said.append(("POST", path, None))
+
+    runtime.engine = Asked()
+    runtime.created = lambda release: None
+    with pytest.raises(runtime_compose.host.PhaseError) if words else contextlib.nullcontext() as caught:
+        runtime.start(RELEASE, "servers")
+    assert words in (caught.value.reason.replace("more", "front") if caught else "")
+    asked = [path for method, path, query in said if method == "HEAD" and query == {"path": "/bin/sh"}]
+    assert len(asked) == 2  # once for each image
+    assert [method for method, *_others in said][:2] == ["HEAD", "HEAD"]
+    assert bool([method for method, *_others in said if method == "POST"]) is not bool(words)

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from ansible_collections.quayside.django.plugins.module_utils import deploy, host, releases, runtime, runtime_compose, units
+from ansible_collections.quayside.django.plugins.module_utils import deploy, django_run, host, images, releases, runtime, runtime_compose, units
 from ansible_collections.quayside.django.plugins.module_utils.runtime_compose import Compose
 from ansible_collections.quayside.django.plugins.module_utils.runtime_systemd import Systemd
 from samples import loaded
@@ -20,7 +20,7 @@ class Process:
     def __init__(self, fails, late=""):
         self.fails, self.late, self.asked, self.limits = fails, late, [], {}
 
-    def ask(self, argv, seconds):
+    def ask(self, argv, seconds, _migrating=None):
         self.asked.append(argv[0])
         self.limits[argv[0]] = seconds
         if argv[0] == self.late:
@@ -41,11 +41,12 @@ def run(tmp_path):
         folder = tmp_path / "releases" / release
         folder.mkdir(parents=True)
         made = deploy.Deploy.__new__(deploy.Deploy)
-        made.app, made.options, made.phases, made.notes = app, {"first": True, "hazards": False}, [], []
-        made.shelf, made.release, made.record = releases.Shelf(str(tmp_path)), release, {"from": live}
+        made.app, made.options, made.notes = app, {"first": True, "hazards": False}, []
+        made.shelf, made.release, made.record, made.process = releases.Shelf(str(tmp_path)), release, {"from": live}, None
         process = Process(fails, late)
         made.runtime = type("Runtime", (), {"manage": lambda self, *words: process, "by_hand": lambda self, *words: "by hand"})()
         try:
+            made.check()
             made.migrate()
         finally:
             made.store()
@@ -101,6 +102,7 @@ def test_a_command_whose_time_is_over_ends_the_deploy(run, late, words):
 
 DJANGO = """
 import json, sys, time
+print("\\x1equayside " + json.dumps({"begun": True}), flush=True)
 for line in sys.stdin:
     argv = json.loads(line)
     print("begins " + argv[0], flush=True)
@@ -114,7 +116,7 @@ for line in sys.stdin:
 
 def test_what_runs_the_commands_is_ended_when_one_takes_too_long():
     ended = []
-    process = runtime.ManageProcess([sys.executable, "-c", DJANGO], lambda: (ended.append(True), process.process.kill()))
+    process = runtime.ManageProcess([sys.executable, "-c", DJANGO], lambda: (ended.append(True), process.process.kill()), None)
     assert process.ask(["short"], 10) == ({"status": 0, "argv": ["short"]}, "begins short")
     assert not ended
     assert process.ask(["long"], 0.5) == ({"status": 124, "ended": True, "late": True}, "begins long")
@@ -123,9 +125,55 @@ def test_what_runs_the_commands_is_ended_when_one_takes_too_long():
 
 
 def test_a_process_that_ends_answers_with_its_status():
-    process = runtime.ManageProcess([sys.executable, "-c", DJANGO], lambda: None)
+    process = runtime.ManageProcess([sys.executable, "-c", DJANGO], lambda: None, None)
     assert process.ask(["dies"], 10) == ({"status": 3, "ended": True}, "begins dies")
     process.close()
+
+
+def test_the_program_of_a_release_from_before_says_nothing_before_its_first_answer():
+    before = DJANGO.replace('print("\\x1equayside " + json.dumps({"begun": True}), flush=True)', "")
+    assert before != DJANGO
+    process = runtime.ManageProcess([sys.executable, "-c", before], lambda: None, None)
+    assert process.ask(["short"], 10) == ({"status": 0, "argv": ["short"]}, "begins short")
+    assert process.ask(["dies"], 10) == ({"status": 3, "ended": True}, "begins dies")
+    process.close()
+
+
+@pytest.mark.parametrize(("entrypoint", "status", "printed"), [
+    ("print('waiting for postgres', flush=True)\nwhile True: time.sleep(1)", 0, "waiting for postgres"),  # with a wrong password it waits for ever
+    ("print('serving')", 1, "serving"),  # it swallows its arguments, and ends well
+    ("print('no'); sys.exit(3)", 3, "no"),
+])
+def test_what_starts_a_command_and_never_does_is_ended_after_a_limit_of_its_own(entrypoint, status, printed, monkeypatch):
+    monkeypatch.setattr(runtime, "BEGIN_SECONDS", 1)
+    ended = []
+    process = runtime.ManageProcess([sys.executable, "-c", f"import sys, time\n{entrypoint}"], lambda: (ended.append(True), process.process.kill()),
+                                    lambda *words: host.PhaseError("unbegun", json.dumps(words)))
+    with pytest.raises(host.PhaseError, match="unbegun") as caught:
+        process.ask(["check"], 600)
+    assert json.loads(caught.value.log) == [status, printed]
+    assert bool(ended) is (status == 0)
+    process.close()
+
+
+@pytest.mark.parametrize(("entrypoint", "status", "output", "words"), [
+    (["/entrypoint"], 0, "waiting for postgres", ["the ENTRYPOINT of the image, /entrypoint, which did not start it within 30 s", 'exec "$@"', "DATABASE_URL"]),
+    (["/bin/sh", "-c", "serve"], 1, "", ["/bin/sh -c serve, which ended with 1 and did not start it"]),
+    (["/entrypoint"], 127, 'exec: "python": executable file not found in $PATH', ["a command of the app did not begin (status 127)"]),
+    (None, 126, "", ["a command of the app did not begin (status 126)"]),
+])
+def test_the_entrypoint_that_starts_no_command_is_named(entrypoint, status, output, words, monkeypatch):
+    monkeypatch.setattr(releases.Shelf, "record", lambda self, release: {"images": {"app": {"ref": "pos:1"}}})
+    monkeypatch.setattr(images.Images, "inspect", lambda self, reference: {"Config": {"Entrypoint": entrypoint}} if reference == "pos:1" else {})
+    error = Compose(loaded(runtime="compose"), releases.Shelf("/opt/pos")).unbegun("20261128000000-aaaaaaa", status, output)
+    assert [word for word in words if word not in error.reason] == []
+    assert (error.log, error.phase) == (output, "check")
+
+
+def test_the_program_says_at_once_that_it_has_begun(tmp_path):
+    (tmp_path / "manage.py").write_text("")
+    done = subprocess.run([sys.executable, django_run.__file__, str(tmp_path / "manage.py")], check=True, input="", capture_output=True, text=True)
+    assert json.loads(done.stdout.strip("\n").removeprefix(django_run.MARK)) == {"begun": True}
 
 
 @pytest.mark.parametrize("made", [Systemd, Compose])
@@ -159,7 +207,7 @@ def test_a_one_off_that_ends_needs_no_end(tmp_path, status):
 
 
 def test_the_container_of_a_one_off_ends_with_its_time(tmp_path):
-    assert client(tmp_path, 1, "sleep 20") == (124, ["stop --time 10 pos-run", "rm --force pos-run"])
+    assert client(tmp_path, 1, "sleep 20") == (124, ["stop -t 10 pos-run", "rm --force --volumes pos-run"])
 
 
 def test_a_run_that_died_leaves_no_commands_behind(tmp_path):

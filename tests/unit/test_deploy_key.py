@@ -204,7 +204,7 @@ def test_an_image_is_built_with_the_socket_and_the_host_keys(lending, monkeypatc
     app = loaded(runtime="compose", edge="none", **LENDING)
     one = images.Images(app, {}, source_key="KEY")
     one.builder, argvs = "/run/quayside-build/pos.sock", []
-    monkeypatch.setattr(images.subprocess, "run", lambda argv, **_options: argvs.append(argv) or subprocess.CompletedProcess(argv, 0, "", ""))
+    monkeypatch.setattr(images.host, "watched", lambda argv, *_words: argvs.append(argv) or subprocess.CompletedProcess(argv, 0, "", ""))
     monkeypatch.setattr(images.builder, "hand_over", lambda *_words: None)
     monkeypatch.setattr(images, "Engine", lambda *_words, **_options: SimpleNamespace(delete=lambda *_w, **_o: None, socket=""))
     monkeypatch.setattr(one, "here", lambda _one: True)

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from ansible_collections.quayside.django.plugins.module_utils import docker_network, model
 from ansible_collections.quayside.django.plugins.module_utils.docker_engine import EngineError
 from samples import RELEASE, loaded, written
+
+HOST_MTU = docker_network.host_mtu
+
+
+@pytest.fixture(autouse=True)
+def usual_packets(monkeypatch):
+    """The way out of the host takes packets of the usual size, whatever that of this machine does."""
+    monkeypatch.setattr(docker_network, "host_mtu", lambda: 1500)
 
 
 class Engine:
@@ -154,3 +163,33 @@ def test_a_network_that_another_one_has_is_refused(apps, words):
     full = [written(runtime="compose", edge="nginx_container", domains=[f"{one['name']}.example.com"], **one) for one in apps]
     with pytest.raises(model.ModelError, match=words):
         model.load(full)
+
+
+@pytest.mark.parametrize(("routes", "interface"), [
+    ("eth0\t00000000\t0100000A\neth0\t0000000A\t00000000", "eth0"), ("eth1\t0000000A\t00000000\neth0\t00000000\t0100000A", "eth0"),
+    ("eth1\t0000000A\t00000000", ""), ("", "")])
+def test_the_way_out_is_the_interface_of_the_route_to_everywhere(routes, interface):
+    assert docker_network.way_out(f"Iface\tDestination\tGateway\n{routes}") == interface
+
+
+@pytest.mark.parametrize("interface", ["lo", "none", ""])
+def test_the_kernel_says_how_large_its_packets_are(monkeypatch, interface):
+    monkeypatch.setattr(docker_network.contained, "text", lambda _path: f"Iface\tDestination\tGateway\n{interface}\t00000000\t0100000A\n")
+    assert HOST_MTU() == (int(Path("/sys/class/net/lo/mtu").read_text()) if interface == "lo" else 1500)
+
+
+@pytest.mark.parametrize(("largest", "given"), [(1500, None), (9001, None), (1450, "1450")])
+def test_a_network_has_no_larger_packets_than_the_host(monkeypatch, largest, given):
+    monkeypatch.setattr(docker_network, "host_mtu", lambda: largest)
+    engine = Engine()
+    docker_network.make(app(), "pos", engine)
+    assert engine.posted[0][1]["Options"].get(docker_network.MTU) == given
+
+
+@pytest.mark.parametrize(("largest", "options", "told"), [
+    (1500, {}, 0), (1450, {}, 1), (1450, {docker_network.MTU: "1450"}, 0), (1450, {docker_network.MTU: "1500"}, 1), (1450, {docker_network.MTU: "1400"}, 0)])
+def test_a_network_of_before_with_larger_packets_is_told(monkeypatch, largest, options, told):
+    monkeypatch.setattr(docker_network, "host_mtu", lambda: largest)
+    found = docker_network.too_large(app(), Engine([{"Name": "pos", "Options": options}, {"Name": "edge-pos", "Options": {docker_network.MTU: "1400"}}]))
+    assert len(found) == told
+    assert all("docker network rm pos" in text for text in found)

@@ -53,6 +53,16 @@ def test_a_process_that_the_model_no_longer_has_is_told_too():
     assert set(found("gone", kills=1)) == {"process.killed"}
 
 
+@pytest.mark.parametrize(("fields", "code", "words"), [
+    ({}, None, ""), ({"runs": "inactive", "state": "exited"}, "process.ended", "quayside.django.site"), ({"kills": 1}, "process.killed", "follows the memory"),
+    ({"used": 95 * MB, "limit": 100 * MB}, "process.memory", "follows the memory"), ({"health": "unhealthy"}, "process.unhealthy", "docker inspect"),
+])
+def test_database_and_cache_in_containers_are_looked_at_too(fields, code, words):
+    found = doctor_processes.services(loaded(), [{**WELL, "name": "pos-services-db-1", "process": "db", "commands": [["sh"], ["postgres"]], **fields}])
+    assert [one["code"] for one in found] == ([code] if code else [])
+    assert all(words in one["fix"] and "pos-services-db-1" in one["item"] for one in found)
+
+
 @pytest.mark.parametrize(("used", "total", "told"), [(300, 2000, False), (900, 2000, True)])
 def test_what_is_used_tells_whether_a_deploy_will_fit(used, total, told):
     app = loaded(processes=CELERY)
@@ -65,7 +75,7 @@ def test_what_is_used_tells_whether_a_deploy_will_fit(used, total, told):
 def test_status_tells_memory_and_what_is_wrong():
     app = loaded()
     state = {"live": {}, "healthy": True, "health": "", "units": {"pos-web@r.service": "active"}, "releases": [], "ledger": [], "certificates": {},
-             "stale": False, "secrets": {}, "lock": {}, "memory": 0, "disk_free": 0, "processes": [WELL],
+             "stale": False, "bases": {}, "secrets": {}, "lock": {}, "memory": 0, "disk_free": 0, "processes": [WELL],
              "findings": doctor_processes.findings(app, [{**WELL, "kills": 1}])}
     lines = release_info.text(app, state).splitlines()
     assert "  unit      pos-web@r  active  180 of 1500 MiB" in lines
@@ -103,6 +113,23 @@ def test_a_kill_in_a_running_container_fails_the_probe(monkeypatch, known, kills
     with pytest.raises(host.PhaseError, match=r"processes\[web\].memory") as error:
         runtime.dead([f"pos-{RELEASE}-web-1"], 0)
     assert "may take 96 MiB" in error.value.reason
+
+
+@pytest.mark.parametrize(("events", "words"), [
+    ("die 3\n", "died at its start (status 3)"), ("oom <no value>\ndie 137\n", "processes[web].memory"), ("", "died at its start (status 0)"),
+])
+def test_how_a_container_ended_that_was_started_again_is_told(monkeypatch, events, words):
+    """Docker's state is that of the new start: status 0, and no kill."""
+    app = loaded(runtime="compose", processes=CELERY)
+    runtime = runtime_compose.Compose(app, releases.Shelf(app["root"]))
+    runtime.known, runtime.output = lambda _name: {**container(ExitCode=0), "RestartCount": 2}, lambda _name: "its log"
+    monkeypatch.setattr("ansible_collections.quayside.django.plugins.module_utils.cgroup.memory", lambda _pid: {"used": 1, "limit": 0, "kills": 0})
+    argv = []
+    monkeypatch.setattr(host, "run", lambda words, **_how: argv.extend(words) or type("Done", (), {"stdout": events})())
+    with pytest.raises(host.PhaseError) as error:
+        runtime.dead([f"pos-{RELEASE}-web-1"], 1000.4)
+    assert words in error.value.reason
+    assert argv[:4] == ["docker", "events", "--since", "1000"] and "--until" in argv
 
 
 @pytest.mark.parametrize(("result", "kills", "fails"), [("success", 0, False), ("success", 1, True), ("oom-kill", 0, True)])

@@ -3,10 +3,14 @@
 import shlex
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
-from ansible_collections.quayside.django.plugins.module_utils import drain
-from samples import loaded
+from ansible_collections.quayside.django.plugins.module_utils import drain, processes
+from ansible_collections.quayside.django.plugins.module_utils.releases import Shelf
+from ansible_collections.quayside.django.plugins.module_utils.runtime import OLD_EDGE
+from ansible_collections.quayside.django.plugins.module_utils.runtime_compose import Compose
+from samples import RELEASE, loaded
 
 SOCKET = "/opt/pos/releases/1/run/web.sock"
 QUEUED, EMPTY = f"u_str LISTEN 2      2048 {SOCKET} 3031369 * 0", f"u_str LISTEN 0      2048 {SOCKET} 3031369 * 0"
@@ -68,3 +72,29 @@ def test_a_unit_waits_with_the_same_lines():
 def test_what_serves_nothing_ends_at_once():
     app = loaded(processes=[{"name": "web", "command": "gunicorn x"}, {"name": "worker", "command": "celery -A pos worker"}])
     assert [bool(drain.before_stop(one, "/x")) for one in app["processes"]] == [True, False]
+
+
+@pytest.mark.parametrize("edge", ["nginx", "nginx_container", "traefik", "none"])
+@pytest.mark.parametrize("command", [
+    "gunicorn x", "uvicorn x:app", "daphne x:app", "hypercorn x:app", "granian x:app", "uwsgi --http :8000", "waitress-serve x:app", "node server.js",
+    "/start"])
+def test_a_container_is_asked_for_its_connections_before_it_is_told_to_end_behind_every_edge(edge, command, monkeypatch):
+    """In its own network namespace: what the edge in a container has open there, no socket of the host shows."""
+    app = loaded(runtime="compose", edge=edge, processes=[{"name": "web", "command": command, "drain": 1, "port": 8000}, {"name": "bot", "command": "bot"}])
+    runtime, did = Compose(app, Shelf("/opt/pos")), []
+    monkeypatch.setattr(runtime, "known", lambda name: {"State": {"Pid": 7 if "web" in name else 8}})
+    monkeypatch.setattr(runtime, "background", lambda verb, release, steps, wait, network: did.append((steps, network)))
+    runtime.stop(RELEASE, wait=False)
+    (web, namespace), (bot, none) = did
+    assert (namespace, none) == ("/proc/7/ns/net", "")
+    assert web[0] == bot[0] == OLD_EDGE  # no old worker of nginx sends anything more
+    assert web[1] == drain.script(runtime.wanted("servers")[0], f"/opt/pos/releases/{RELEASE}/run/web.sock", "8000")
+    assert [line.split(" ")[1] for line in web[2:]] == [line.split(" ")[1] for line in bot[1:]] == ["update", "stop", "rm"]
+    assert ("ESTAB" in web[1]) == (command != "gunicorn x")  # it ends what it has taken by itself
+
+
+def test_the_table_of_servers_has_each_that_is_known():
+    rows = [line.split("|")[1:4] for line in (Path(__file__).parents[2] / "docs/deploys.md").read_text().splitlines() if line.startswith("| ")]
+    needs = {name.strip(): before for names, _flags, before in (row for row in rows if len(row) == 3) for name in names.split(",")}
+    assert {name for name in processes.LISTEN if "no connection is open" in needs[name]} == set(processes.LISTEN) - drain.GRACEFUL
+    assert all("queue is empty" in needs[name] for name in drain.GRACEFUL)

@@ -255,6 +255,10 @@ class Engine:
         return [{"Id": number, "RepoTags": [name for name, one in self.names.items() if one == number] or None, "RepoDigests": None, "Labels": None,
                  "ParentId": "", "Created": 1, "Size": 50} for number in sorted(set(self.names.values()))]
 
+    def call(self, method, path, query, timeout):
+        assert (method, timeout) == ("GET", image_prune.USAGE_SECONDS)
+        return self.get(path, **query)
+
     def get(self, path, **query):
         if path == "/images/json":
             assert query == {"all": True}
@@ -379,10 +383,16 @@ def test_freed_is_what_the_disk_has_more(df, freed, cached):
 
 def test_newer_engines_give_their_sizes_in_other_words():
     class Newer:
-        def get(self, _path, type):
-            return {"image": {"ImageUsage": {"TotalSize": 7}}, "build-cache": {"BuildCacheUsage": {"Items": [{"Size": 3}]}}}[type]
+        def call(self, _method, _path, query, timeout):
+            assert timeout <= 20  # an engine with many layers counts for minutes
+            return {"image": {"ImageUsage": {"TotalSize": 7}}, "build-cache": {"BuildCacheUsage": {"Items": [{"Size": 3}]}}}[query["type"]]
 
     assert image_prune.usage(Newer()) == (7, 3)
+
+
+def test_a_deploy_does_not_have_the_engine_count_its_bytes():
+    done = run(Engine(names(1, 2, 3), df=()), ["a"], 2, measure=False)  # it would answer with an error
+    assert (done["changed"], done["bytes_freed"]) == (True, 0)
 
 
 # As a script

@@ -336,3 +336,40 @@ def test_a_build_stays_inside_its_source(tmp_path, path, context, words):
 def test_the_log_of_a_build_is_told_without_its_progress():
     log = "#1 [internal] load\n#1 DONE 0.0s\n#7 0.312 ModuleNotFoundError: No module named 'x'\n#7 ERROR: exit code: 1\n#2 sha256:1234 1MB / 2MB\n"
     assert images.readable(log) == "[internal] load\nModuleNotFoundError: No module named 'x'\nERROR: exit code: 1"
+
+
+@pytest.mark.parametrize(("version", "packaged"), [
+    ("v1.2.3", "1.2.3"), ("2026.11", "2026.11"), ("1.0rc1", "1.0rc1"), ("main", "0.0.0+g0123abc"), ("v2-hotfix", "0.0.0+g0123abc"),
+    ("0123abcd", "0.0.0+g0123abc")])
+def test_a_build_is_told_its_version_in_a_form_that_packages_have(version, packaged):
+    found = images.version_arguments(version, "0123abc" + "0" * 33)
+    assert (found["QUAYSIDE_VERSION"], found["SETUPTOOLS_SCM_PRETEND_VERSION"], found["PDM_BUILD_SCM_VERSION"]) == (version, packaged, packaged)
+
+
+DAY = 86400
+
+
+@pytest.mark.parametrize(("created", "days"), [
+    ([1800000000, 1800000000 - 40 * DAY, 1800000000 - 10 * DAY], 40), ([1800000000 - DAY - 5], 1), ([0, 0], None), ([], None), ([0, 1800000000 - 3 * DAY], 3)])
+def test_the_age_of_a_base_is_that_of_its_oldest_layer(created, days):
+    assert images.base_age([{"Created": seconds} for seconds in created], 1800000000) == days
+
+
+@pytest.mark.parametrize(("fresh", "words"), [(False, []), (True, ["--no-cache", "--pull"])])
+def test_a_build_that_is_asked_anew_takes_the_base_anew_too(tmp_path, monkeypatch, fresh, words):
+    (tmp_path / "Dockerfile").write_text("FROM scratch\n")
+    made, said = built(args={"QUAYSIDE_VERSION": "mine"}), {}
+    made.fresh, made.builder = fresh, "/run/b.sock"
+
+    def run(argv, _tell, _seconds, env):
+        said.update(argv=argv, env=env)
+        return images.subprocess.CompletedProcess(argv, 1, "", "")
+
+    monkeypatch.setattr(images.host, "watched", run)
+    monkeypatch.setattr(images.tempfile, "mkdtemp", lambda **_more: str(tmp_path / "config"))
+    with pytest.raises(PhaseError, match="could not be built"):
+        made.build(made.app["images"][0], made.resolve("v1", "0" * 40)["app"], str(tmp_path), "0" * 40, "v1.0")
+    assert [word for word in said["argv"] if word in ("--no-cache", "--pull")] == words
+    asked = {said["argv"][number + 1] for number, word in enumerate(said["argv"]) if word == "--build-arg"}
+    assert {"SETUPTOOLS_SCM_PRETEND_VERSION", "QUAYSIDE_COMMIT", "QUAYSIDE_VERSION"} <= asked
+    assert (said["env"]["SETUPTOOLS_SCM_PRETEND_VERSION"], said["env"]["QUAYSIDE_VERSION"]) == ("1.0", "mine")

@@ -47,3 +47,21 @@ def test_a_log_without_a_traceback_gives_its_last_lines(lines, found):
 
 def test_a_stack_that_only_echoes_is_left_out_where_nothing_else_is_told():
     assert told(GIVEN_UP, ARBITER) == GIVEN_UP
+
+
+@pytest.mark.parametrize("between", ["The above exception was the direct cause of the following exception:", CHAINED[1]])
+def test_why_stands_before_what_followed_from_it(between):
+    """Django says which handler of the log cannot be made; that its file is read-only is the exception before it."""
+    why = ["Traceback (most recent call last):", *[f'  File "/usr/lib/{number}.py", line 1' for number in range(20)],
+           "OSError: [Errno 30] Read-only: '/app/x.log'"]
+    follows = ["Traceback (most recent call last):", *[f'  File "/usr/lib/{number}.py", line 2' for number in range(20)], "ValueError: no handler 'file'"]
+    found = told(why, ["", between, ""], follows)
+    assert found[0] == why[-1]
+    assert found[-1] == follows[-1]
+    assert len(found) == 15
+
+
+def test_an_exception_of_another_time_is_not_why():
+    before = ["Traceback (most recent call last):", '  File "x.py", line 1', "KeyError: 'other'", *[f"line {number}" for number in range(3)]]
+    follows = ["Traceback (most recent call last):", *[f'  File "/usr/lib/{number}.py", line 2' for number in range(20)], "ValueError: no"]
+    assert "KeyError: 'other'" not in told(before, follows)

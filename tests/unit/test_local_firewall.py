@@ -6,7 +6,9 @@ import shutil
 import subprocess
 
 import pytest
-from ansible_collections.quayside.django.plugins.module_utils import local_firewall, units
+from ansible_collections.quayside.django.plugins.module_utils import local_firewall, ports, units
+from ansible_collections.quayside.django.plugins.modules import local_firewall as module
+from samples import loaded
 
 SHOP = {"name": "shop", "uid": 990, "own": range(20300, 20400), "asked": [8000], "connections": 51}
 BLOG = {"name": "blog", "uid": 991, "own": {20017, *range(20500, 20600)}, "asked": [6379, 8001], "connections": 0}
@@ -106,3 +108,13 @@ def test_a_slice_binds_no_port_of_another():
 def test_the_folder_of_the_socket_is_for_those_who_need_it():
     assert local_firewall.socket_folder([]).splitlines()[1:] == ["z /run/postgresql 2770 postgres postgres"]
     assert local_firewall.socket_folder([999, 998]).splitlines()[2:] == ["a+ /run/postgresql - - - - user:998:--x,user:999:--x"]
+
+
+def test_containers_pass_to_the_socket_as_the_user_of_their_app(monkeypatch):
+    """On the host's PostgreSQL: they run as the app's own Unix user. A systemd app comes by TCP."""
+    monkeypatch.setattr(module, "uid_of", {"shop": 990, "blog": 991, "exporter": 998}.get)
+    monkeypatch.setattr(ports, "listening", lambda _apps: {})
+    apps = [loaded(name="shop", runtime="compose"), loaded(name="blog")]
+    allotted = {app["name"]: {"first": first, "user": app["user"]} for first, app in zip((20300, 20400), apps)}
+    files, _digest = module.desired(apps, allotted, ["exporter"])
+    assert files[module.TMPFILES].splitlines()[2:] == ["a+ /run/postgresql - - - - user:990:--x,user:998:--x"]

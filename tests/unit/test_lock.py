@@ -124,7 +124,8 @@ def test_a_lease_from_before_the_host_started_is_taken_over(clock, path, monkeyp
     ({"renewed": NOW - 7200}, True, NOW, ""),
     ({"renewed": NOW - 1}, False, NOW, "the host has started since"),
     ({}, False, BOOT, "the host has started since"),
-    ({"renewed": NOW + 3600}, False, BOOT, ""),
+    ({"renewed": NOW + LEASE}, False, BOOT, ""),
+    ({"renewed": NOW + 3600}, False, BOOT, "its time lies ahead: the clock of this host was set back"),
 ])
 def test_when_a_lease_no_longer_counts(holder, busy, started, reason):
     assert stale(holder, busy, NOW, started) == reason

@@ -60,6 +60,7 @@ def test_what_follows_from_a_field(fields, path, value):
     ({**COMPOSE, "processes": [{**WEB, "image": "front"}]}, "processes[web].image: there is no such image; there are app"),
     ({**COMPOSE, "container": {"user": "1000:1000"}}, "container.user: there is no such field any more: containers run as the app's own Unix user"),
     ({**COMPOSE, "container": {"volumes": ["data:/app/data"]}}, "write folders: [{name: data, path: /app/data}]"),
+    ({**COMPOSE, "processes": [{**WEB, "listen": "10.0.0.5:8000"}]}, "processes[web].listen: '10.0.0.5:8000' has an address, and the port is one of 127.0.0.1"),
     ({**COMPOSE, "build": [{"command": "npm ci"}]}, "build: is for runtime: systemd; with compose the Dockerfile builds"),
     ({**COMPOSE, "media": {"root": "media"}}, "media.root: 'media' is no path in the container, such as /app/data"),
     ({**COMPOSE, "folders": [{"name": "logs", "path": "logs"}]}, "folders[logs].path: 'logs' is no path in the container"),

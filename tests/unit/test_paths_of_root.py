@@ -38,6 +38,7 @@ FILES = {
     "module_utils/foreign.py": "looks for the sockets of PostgreSQL in /run",
     "module_utils/image_archive.py": "opens an archive that was sent to a folder of root's, by O_NOFOLLOW, and reads it by that descriptor alone",
     "module_utils/ports.py": "opens its lock in /etc/quayside",
+    "module_utils/progress.py": "opens its file in /run, in a folder of root alone",
     "module_utils/supervisor.py": "reads records and units of releases, and writes below /run, all in folders of root's",
     "module_utils/image_prune.py": "reads the records of releases, which lie in folders of root's",
 }
@@ -45,7 +46,7 @@ OUTSIDE = {  # /etc, /run, /var and folders of its own in /tmp
     "module_utils": {"acme_reach", "certificate_copies", "config_files", "doctor_facts", "ssh_session", "traefik_store",
                      "preflight"},
     "modules": {"config_files", "docker_daemon", "docker_firewall", "edge_logins", "firewall", "listeners", "nginx_config",
-                "self_signed", "ssh_server", "traefik_certificates", "traefik_routes"},
+                "release", "self_signed", "ssh_server", "traefik_certificates", "traefik_routes"},
 }
 FILES.update({f"{folder}/{name}.py": ROOTS for folder, names in OUTSIDE.items() for name in names})
 

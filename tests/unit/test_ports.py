@@ -98,3 +98,11 @@ def test_a_deploy_says_who_may_hold_the_ports_of_an_app(here, monkeypatch):
 
 def test_the_range_of_all_blocks_is_the_one_that_slices_may_not_bind():
     assert f"{ports.PORTS[0]}-{ports.PORTS[-1]}" == local_firewall.ALL_PORTS
+
+
+def test_the_block_of_an_app_that_is_gone_with_its_user_is_free_again(here, monkeypatch):
+    apps = [dict(loaded(name=name), root=f"{here}/{name}") for name in NAMES]
+    ports.settle(apps)
+    monkeypatch.setattr(ports, "there", lambda user: user == NAMES[1])
+    # The first is in the inventory, the second runs on though it left it, the others were removed.
+    assert set(ports.settle(apps[:1])) == set(NAMES[:2])

@@ -217,7 +217,8 @@ def settled(monkeypatch, tmp_path, written, memory, plan, command="postgres"):
     found = app_services.Services({"app": model.public(app), "passwords": {}, "sizes": sizes, "pull": False, "timeout": 1}, check=False)
     found.folder, posted = str(tmp_path), []
     monkeypatch.setattr(found, "hashes", lambda text: {"db": hashlib.sha256(text.partition("\nnetworks:")[0].encode()).hexdigest()})
-    made = services.text(found.app, services.with_limits(sizes, {"db": written})).replace("[postgres,", f"[{command},")
+    monkeypatch.setattr(found, "subnet", lambda: "172.30.0.0/24")
+    made = services.text(found.app, services.with_limits(sizes, {"db": written}), "", None, "172.30.0.0/24").replace("[postgres,", f"[{command},")
     (tmp_path / "secrets").mkdir()
     for name, text in (("compose.yaml", made), ("secrets/superuser", "x")):
         (tmp_path / name).write_text(text)

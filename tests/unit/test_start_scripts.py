@@ -23,7 +23,7 @@ WEB = {"name": "web", "command": "gunicorn pos.wsgi"}
 WORKER = {"name": "worker", "command": "/start-worker", "kind": "celery-worker"}
 BEAT = {"name": "beat", "command": "/start-beat", "kind": "celery-beat"}
 FACTS = {"user": "998:997", "images": {"app": "app:1", "front": "front:1"}, "ports": {"web": 20001}, "env": {}, "secrets": {},
-         "workers": {"web": 5, "worker": 2}, "memory": {}, "search": {}}
+         "workers": {"web": 5, "worker": 2}, "memory": {}, "search": {}, "addresses": {}, "services": {}}
 RUNTIMES = ("systemd", "compose")
 
 

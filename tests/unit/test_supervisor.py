@@ -103,6 +103,22 @@ def test_the_switch_says_at_once_what_docker_brings_back(tmp_path):
     assert did == [("switch", LIVE_ID), ("supervise", LIVE_ID)]
 
 
+@pytest.mark.parametrize("phase", ["join", "relieve"])
+def test_an_app_that_an_operator_has_stopped_is_supervised_again_from_its_next_release_on(phase):
+    """A rollback too: its unit would stay inactive, and nothing would bring back what is gone."""
+    did = []
+
+    class Any:
+        def __getattr__(self, verb):
+            return lambda *_words, **_more: did.append(verb) or []
+
+    made = deploy.Deploy.__new__(deploy.Deploy)
+    made.options, made.release, made.record, made.runtime = {"first": True}, LIVE_ID, {"from": OLD, "started": 0}, Any()
+    made.store, made.old = lambda **values: None, Any
+    getattr(made, phase)()
+    assert "enliven" in did
+
+
 # Whether a deploy is at work
 
 @pytest.mark.parametrize(("lease", "age", "held", "booted", "idle"), [
@@ -129,6 +145,10 @@ def container(name, state="running", policy=LIVE, started=100.0):
     return Container(name, f"id-{name}", name.removeprefix("pos-")[:22], state, policy, started)
 
 
+def plan(create=(), start=(), keep=(), stop=()):
+    return Plan(list(create), list(start), list(keep), list(stop))
+
+
 def known(*found):
     return {one.name: one for one in found}
 
@@ -137,20 +157,20 @@ def stop_event(name, when):
     return {"Actor": {"ID": f"id-{name}"}, "timeNano": int(when * 1e9)}
 
 
-@pytest.mark.parametrize(("found", "stopped", "spared", "plan"), [
-    ([container(WEB), container(WORKER)], {}, set(), Plan()),
-    ([container(WEB, "exited"), container(WORKER, "created", OTHER)], {}, set(), Plan(start=[WEB, WORKER], keep=[WORKER])),
-    ([container(WORKER)], {}, set(), Plan(create=[WEB], start=[WEB], keep=[WEB])),
-    ([container(WEB, "exited"), container(WORKER)], {f"id-{WEB}": 1.0}, set(), Plan()),
-    ([container(WEB, "restarting"), container(WORKER, "paused")], {}, set(), Plan()),
-    ([container(WEB, policy=OTHER), container(WORKER)], {}, set(), Plan(keep=[WEB])),
-    ([container(WEB), container(WORKER), container(OLD_WEB, policy=OTHER)], {}, set(), Plan(stop=[OLD_WEB])),
-    ([container(WEB), container(WORKER), container(OLD_WEB, policy=OTHER)], {}, {OLD}, Plan()),
-    ([container(WEB), container(WORKER), container(OLD_WEB, "exited")], {}, set(), Plan()),
-    ([], {}, set(), Plan(create=[WEB, WORKER], start=[WEB, WORKER], keep=[WEB, WORKER])),
+@pytest.mark.parametrize(("found", "stopped", "spared", "wanted"), [
+    ([container(WEB), container(WORKER)], {}, set(), plan()),
+    ([container(WEB, "exited"), container(WORKER, "created", OTHER)], {}, set(), plan(start=[WEB, WORKER], keep=[WORKER])),
+    ([container(WORKER)], {}, set(), plan(create=[WEB], start=[WEB], keep=[WEB])),
+    ([container(WEB, "exited"), container(WORKER)], {f"id-{WEB}": 1.0}, set(), plan()),
+    ([container(WEB, "restarting"), container(WORKER, "paused")], {}, set(), plan()),
+    ([container(WEB, policy=OTHER), container(WORKER)], {}, set(), plan(keep=[WEB])),
+    ([container(WEB), container(WORKER), container(OLD_WEB, policy=OTHER)], {}, set(), plan(stop=[OLD_WEB])),
+    ([container(WEB), container(WORKER), container(OLD_WEB, policy=OTHER)], {}, {OLD}, plan()),
+    ([container(WEB), container(WORKER), container(OLD_WEB, "exited")], {}, set(), plan()),
+    ([], {}, set(), plan(create=[WEB, WORKER], start=[WEB, WORKER], keep=[WEB, WORKER])),
 ], ids=["whole", "down", "removed", "stopped by hand", "restarting", "policy", "leftover", "drains", "ended", "compose down"])
-def test_what_live_names_runs_and_nothing_else(found, stopped, spared, plan):
-    assert supervisor.decide([WEB, WORKER], known(*found), stopped, spared) == plan
+def test_what_live_names_runs_and_nothing_else(found, stopped, spared, wanted):
+    assert supervisor.decide([WEB, WORKER], known(*found), stopped, spared) == wanted
 
 
 @pytest.mark.parametrize(("one", "before", "events", "by_hand"), [
@@ -217,7 +237,7 @@ def made(tmp_path, monkeypatch):
     root = tmp_path / "pos"
     for release, outcome in ((OLD, "live"), (LIVE_ID, "live"), (NEW, "building")):
         (root / "releases" / release).mkdir(parents=True)
-        (root / "releases" / release / "release.json").write_text(json.dumps({"outcome": outcome}))
+        (root / "releases" / release / "release.json").write_text(json.dumps({"outcome": outcome, "began": time.time()}))
     (root / "releases" / LIVE_ID / "units").write_text(f"{WEB}\n{WORKER}\n")
     (root / "live").symlink_to(f"releases/{LIVE_ID}")
     (tmp_path / "run").mkdir()
@@ -294,6 +314,17 @@ def test_what_drains_or_is_being_made_is_left_and_what_died_is_stopped(made):
     one.engine.state[left] = ["running", OTHER]
     one.do_keep()
     assert sorted(one.engine.did) == [("stop", old), ("stop", left)]
+
+
+def test_a_release_that_is_being_made_for_an_hour_was_left(made):
+    new = f"pos-{NEW}-worker-1"
+    one = made(running(**{new: ["running", OTHER]}))
+    record = f"{one.root}/releases/{NEW}/release.json"
+    for began, did in ((time.time() - supervisor.MADE + 60, []), (time.time() - supervisor.MADE - 60, [("stop", new)])):
+        with open(record, "w", encoding="utf-8") as file:
+            json.dump({"outcome": "building", "began": began}, file)
+        one.do_keep()
+        assert one.engine.did == did
 
 
 def test_nothing_is_touched_while_single_processes_are_handed_over(made):

@@ -2,6 +2,7 @@
 """The project of the edge with Traefik, rendered as the role renders it: who is in which network, and who sees what."""
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,26 @@ def test_traefik_frees_memory_before_its_limit(memory, limit):
 def test_nginx_answers_the_network_that_docker_chose(said, found):
     value = known(said=said)[0].template(trust_as_template("{{ __traefik_inner }}"))
     assert (value["subnet"], value["gateway"]) == found
+
+
+def test_the_network_is_made_with_what_docker_has_chosen(tmp_path):
+    """Only a subnet that was asked for takes addresses of ours, and an engine that was asked for no gateway names none."""
+    (tmp_path / "docker").write_text(f"""#!/bin/sh
+echo "$@" >>{tmp_path}/said
+case "$*" in
+*inspect*) [ -e {tmp_path}/there ] && cat {tmp_path}/there ;;
+*create*--subnet*) echo "$5 $7 " >{tmp_path}/there ;;
+*create*) echo "172.30.0.0/24 172.30.0.1 " >{tmp_path}/there ;;
+*rm*) rm {tmp_path}/there ;;
+esac
+""")
+    (tmp_path / "docker").chmod(0o755)
+    command = known()[0].template(trust_as_template("{{ __traefik_network_command }}"))
+    done = subprocess.run(["sh", "-c", command], check=True, capture_output=True, text=True, env={"PATH": f"{tmp_path}:/usr/bin:/bin"})
+    assert (done.stdout.split(), done.stderr) == (["172.30.0.0/24", "172.30.0.1"], "made\n")
+    assert "network create --internal --subnet 172.30.0.0/24 --gateway 172.30.0.1 quayside-edge-proxy" in (tmp_path / "said").read_text().splitlines()
+    again = subprocess.run(["sh", "-c", command], check=True, capture_output=True, text=True, env={"PATH": f"{tmp_path}:/usr/bin:/bin"})
+    assert (again.stdout, again.stderr) == (done.stdout, "")
 
 
 @pytest.mark.parametrize(("check", "makes"), [(True, False), (False, True)])

@@ -13,6 +13,7 @@ SCRIPTS = {
     # As flower's widespread start script: it listens when a worker is there.
     "start-waiter": ('until [ -e "$LOGS/worker-$RELEASE" ]; do sleep 0.2; done\n'
                      'exec python -m http.server "$PORT" --bind "${ADDRESS:-0.0.0.0}" --directory /usr/share\n'),
+    "start-static": 'set -e\npython manage.py collectstatic --noinput\nexec gunicorn config.wsgi --bind "0.0.0.0:$PORT"\n',
     "start-web": 'exec gunicorn config.wsgi --bind "0.0.0.0:$PORT"\n',
 }
 WEB = {"name": "web", "command": "gunicorn config.wsgi", "workers": "2"}
@@ -49,10 +50,16 @@ def deploy(server, *members, ok=True):
 
 def pids(server, process):
     """Return the ids of the main processes of a process of the live release, as root sees them."""
+    live = server.inside("basename $(readlink /opt/bookshop/live)")
     if server.containers:
-        return server.inside(f"docker inspect --format '{{{{.State.Pid}}}}' $(docker ps -q --filter label=quayside.app=bookshop "
+        return server.inside(f"docker inspect --format '{{{{.State.Pid}}}}' $(docker ps -q --filter label=quayside.release={live} "
                              f"--filter label=quayside.process={process})").split()
-    return server.inside(f"systemctl show --property MainPID --value 'bookshop-{process}*@*.service'").split()
+    return server.inside(f"systemctl show --property MainPID --value 'bookshop-{process}*@{live}.service'").split()
+
+
+def settle(server):
+    """Wait until only the live release runs: the one before ends what it has begun."""
+    server.until(lambda: len(server.instances()) == 1, 90, "the end of the instance before")
 
 
 def test_workers_and_beat_behind_scripts_are_those_of_a_plain_command(server):
@@ -62,7 +69,7 @@ def test_workers_and_beat_behind_scripts_are_those_of_a_plain_command(server):
     since = float(server.inside("date +%s"))
     workers = server.instances()
     deploy(server, WEB, dict(WORKER, workers="2"), BEAT, dict(WAITER, probe=False))
-    server.until(lambda: len(server.instances()) == 1, 60, "the end of the old worker")
+    settle(server)
     assert set(server.instances()) != set(workers)
     # A beat ends before the next one begins.
     assert server.changes("beat", since) == ["end", "start"]
@@ -93,11 +100,19 @@ def test_what_a_script_hides_is_found(server):
 
 def test_a_number_of_workers_reaches_a_script(server):
     deploy(server, {"name": "web", "command": "./start-web", "port": 8000, "workers": "3"})
+    settle(server)
     names = server.inside("ps -eo args | grep -c '[g]unicorn config.wsgi --bind 0.0.0.0' || true")
     assert int(names) == 4, names
 
 
+def test_a_script_that_collects_static_files_is_told_what_to_do(server):
+    run = deploy(server, {"name": "web", "command": "./start-static", "port": 8000}, ok=False)
+    assert run.rc == 2
+    assert "take collectstatic out of the start script" in run.out
+
+
 def test_a_limit_that_kills_fails_the_probe_with_the_field(server):
+    settle(server)
     before = server.instances()
     run = deploy(server, dict(WEB, memory="48M"), ok=False)
     assert run.rc == 2

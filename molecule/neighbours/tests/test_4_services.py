@@ -54,8 +54,10 @@ print(json.dumps([place for place in {places} if reach(place)]))
 
 
 @pytest.mark.on("nb-host", "nb-traefik")
-def test_sockets_without_a_login_leave_the_database_to_others(box):
+def test_sockets_without_a_login_leave_the_database_to_others(box, request):
     """Finding 25: 400 connections to PostgreSQL that say nothing, opened again as they are closed."""
+    if box.name == "nb-traefik":
+        request.applymarker(pytest.mark.xfail(strict=True, reason="nothing counts the connections of a container to PostgreSQL's socket: docs/security.md"))
     family, place = ("socket.AF_INET", ("127.0.0.1", 5432)) if box.name == "nb-host" else ("socket.AF_UNIX", "/run/postgresql/.s.PGSQL.5432")
     log = box.run(HOG.format(seconds=25, family=family, place=place), how="background")
     box.server.until(lambda: "holds" in box.output(log), 20, "the hog")

@@ -36,6 +36,26 @@ def test_a_process_that_cannot_start_brings_the_old_release_back_without_a_faile
     server.until(lambda: {run["key"] for run in server.json("/api/jobs/?prefix=job-") if run["finished"]} >= set(keys), 20, "the old worker's tasks")
 
 
+def test_what_cannot_be_imported_fails_before_a_pending_migration_is_applied(server):
+    """The migration of this version fails by itself, in its second operation, so it would be named if it had run."""
+    server.deploy("v3")
+    live = server.inside("readlink /opt/bookshop/live")
+
+    def change(app):
+        next(one for one in app["processes"] if one["name"] == "web")["command"] = "gunicorn config.nosuch"
+
+    with Load(server) as load:
+        run = server.play("deploy", "-e", "version=badmigration", "-e", "@" + server.changed_app(change), ok=False)
+    assert run.rc != 0
+    assert "It failed in the phase boot: bookshop-" in run.out, run.out[-3000:]
+    assert "No module named 'config.nosuch'" in run.out
+    assert "stars" not in run.out
+    assert load.report["failed"] == 0, load.report
+    assert server.inside("readlink /opt/bookshop/live") == live
+    assert server.version() == "v3"
+    server.until(lambda: set(server.instances()) == {live.removeprefix("releases/")}, 60, "the end of all other instances")
+
+
 def test_a_second_deploy_while_one_runs_is_refused_and_told_who_and_since_when(server):
     server.deploy("v2")
     first = {}

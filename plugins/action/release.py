@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Send the code of a deploy to the host in one archive, and print where it is while it runs.
+
+Ansible would parse each of its sixty files at each run, to find what they import (docs/architecture.md has the figures).
+"""
+from __future__ import annotations
+
+import base64
+import io
+import pathlib
+import zipfile
+
+from ansible.plugins.action import ActionBase
+from ansible_collections.quayside.django.plugins.module_utils import printed
+from ansible_collections.quayside.django.plugins.plugin_utils import follower
+
+FOLDER = pathlib.Path(printed.__file__).parent
+
+
+def archive() -> str:
+    """Return all of ``module_utils`` as a zip file, in base64."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
+        for path in sorted(FOLDER.glob("*.py")):
+            file.writestr(zipfile.ZipInfo(path.name), path.read_bytes(), zipfile.ZIP_DEFLATED)
+    return base64.b64encode(packed.getvalue()).decode()
+
+
+class ActionModule(ActionBase):
+    TRANSFERS_FILES = False
+
+    @printed.cleaned
+    def run(self, tmp=None, task_vars=None):
+        result = super().run(tmp, task_vars)
+        following = follower.begin((task_vars or {}).get("inventory_hostname", "host"), self._task.args, self._connection)
+        try:
+            result = {**result, **self._execute_module(module_args={**self._task.args, "code": archive()}, task_vars=task_vars)}
+        finally:
+            if following:
+                following.stop(result)
+        return result
