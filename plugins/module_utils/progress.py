@@ -25,7 +25,7 @@ STILL = 60  # seconds after which a step that goes on is told again
 def path(run: str, app: str, phases: list[str]) -> str:
     """Return the file of one task of a run, empty where its words are none for a file."""
     name = "-".join([run, app, *phases[:1]])
-    return f"{FOLDER}/{name}" if NAME.match(name) else ""
+    return f"{FOLDER}/{name}" if run and app and phases and NAME.match(name) else ""
 
 
 class Progress:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a person reads while a deploy runs: written by the host, followed by the controller."""
+import contextlib
 import os
 import stat
 import sys
@@ -7,6 +8,7 @@ import threading
 import time
 
 import pytest
+from ansible_collections.quayside.django.plugins.action import release as action
 from ansible_collections.quayside.django.plugins.module_utils import deploy, host, images, progress, runtime
 from ansible_collections.quayside.django.plugins.plugin_utils import follower
 from samples import loaded
@@ -314,3 +316,29 @@ def test_the_steps_of_a_dockerfile_are_told(line, steps):
     told = Told()
     images.Images(loaded(runtime="compose", images=[{"name": "app"}]), {}, told=told).step_of({"name": "app"}, line)
     assert [event[1] for event in told.events] == steps
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_action_follows_its_module_until_it_has_ended(monkeypatch, fails):
+    calls = []
+
+    def execute(_self, module_args, task_vars):
+        calls.append("module")
+        if fails:
+            raise ConnectionError("lost")
+        return {"seconds": {"build": 4.0}}
+
+    following = type("Following", (), {"stop": lambda self, result: calls.append(result)})()
+    monkeypatch.setattr(action.follower, "begin", lambda host, args, connection: calls.append((host, args, connection)) or following)
+    monkeypatch.setattr(action.ActionBase, "run", lambda *_words: {})
+    monkeypatch.setattr(action.ActionModule, "_execute_module", execute)
+    one = action.ActionModule.__new__(action.ActionModule)
+    one._task, one._connection = type("Task", (), {"args": {"run": "1"}})(), "the connection"
+    with pytest.raises(ConnectionError) if fails else contextlib.nullcontext():
+        one.run(None, {"inventory_hostname": "web1"})
+    assert calls == [("web1", {"run": "1"}, "the connection"), "module", {} if fails else {"seconds": {"build": 4.0}}]
+
+
+@pytest.mark.parametrize("args", [{}, {"app": "{{ x }}", "run": "1"}, {"app": {"name": "shop"}, "run": "1; rm", "phases": ["lock"]}])
+def test_a_task_whose_words_are_none_for_a_file_is_not_followed(args):
+    assert follower.begin("web1", args, Connection("local")) is None

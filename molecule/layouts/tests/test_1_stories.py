@@ -62,3 +62,12 @@ def test_a_rebuild_takes_the_dependencies_anew_and_the_next_deploy_keeps_them(ap
     assert rebuilt.split()[1] != venv.split()[1]
     site.deploy(2)
     assert site.server.inside("grep -o '/opt/onefile/venvs/[0-9a-f]*' /opt/onefile/live/bin/web | head -1") == rebuilt.split()[1]
+
+
+def test_gunicorn_takes_what_the_projects_own_file_says(app):
+    site = app("configured")
+    site.deploy(1)
+    # Its address is ours to say, whatever the file has.
+    assert site.health()["version"] == 1
+    workers = site.server.inside(f"pgrep -c -P $(systemctl show -p MainPID --value configured-web@{site.live()}.service)")
+    assert workers == "3"
