@@ -2,6 +2,7 @@
 """What the scenarios share: playbooks as a user runs them, a server seen from outside and from inside, and load on a site."""
 from __future__ import annotations
 
+import fcntl
 import http.client
 import json
 import os
@@ -21,6 +22,29 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(sys.executable).parent
 UNVERIFIED = ssl.create_default_context()
 UNVERIFIED.check_hostname, UNVERIFIED.verify_mode = False, ssl.CERT_NONE
+
+
+class Machine:
+    """The cores that all servers share: a playbook takes them together with others, what is timed takes them for itself. A process may nest it."""
+
+    alone = 0
+
+    def __init__(self, how: int = fcntl.LOCK_EX):
+        self.how = how
+
+    def __enter__(self) -> Machine:
+        self.file = None
+        if not Machine.alone:
+            (ROOT / ".cache").mkdir(exist_ok=True)
+            self.file = (ROOT / ".cache/machine").open("w")
+            fcntl.flock(self.file, self.how)
+        Machine.alone += self.how == fcntl.LOCK_EX
+        return self
+
+    def __exit__(self, *_error) -> None:
+        Machine.alone -= self.how == fcntl.LOCK_EX
+        if self.file:
+            self.file.close()
 
 
 class Run:
@@ -53,9 +77,10 @@ class Server:
         argv = [str(BIN / "ansible-playbook"), path, "-i", str(self.inventory), "--limit", self.name, *words]
         env = dict(os.environ, ANSIBLE_CONFIG=str(ROOT / "ansible.cfg"), ANSIBLE_NOCOLOR="1")
         env.pop("ANSIBLE_FORCE_COLOR", None)
-        began = time.monotonic()
-        done = subprocess.run(argv, check=False, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT,
-                              env=env, timeout=timeout)
+        with Machine(fcntl.LOCK_SH):
+            began = time.monotonic()
+            done = subprocess.run(argv, check=False, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT,
+                                  env=env, timeout=timeout)
         if ok and done.returncode:
             raise AssertionError(f"{' '.join(argv)} ended with {done.returncode}:\n{done.stdout[-6000:]}")
         return Run(done, time.monotonic() - began)
@@ -96,13 +121,13 @@ class Server:
         """True where the bookshop's instances are containers."""
         return "compose" in self.inside("head -c 1 /opt/bookshop/compose.yaml >/dev/null 2>&1 && echo compose || echo units")
 
-    def instances(self) -> dict:
+    def instances(self, app: str = "bookshop") -> dict:
         """Return release -> its units, or containers, that run, start or stop."""
         if self.containers:
-            lines = self.inside("docker ps --filter label=quayside.app=bookshop --filter label=quayside.release "
+            lines = self.inside(f"docker ps --filter label=quayside.app={app} --filter label=quayside.release "
                                 "--format '{{.Label \"quayside.release\"}} {{.Names}}'")
         else:
-            lines = self.inside("systemctl list-units --plain --no-legend --state=active,activating,deactivating 'bookshop-*@*' | awk '{print $1}' | "
+            lines = self.inside(f"systemctl list-units --plain --no-legend --state=active,activating,deactivating '{app}-*@*' | awk '{{print $1}}' | "
                                 "sed -E 's/(.*)@(.*).service/\\2 \\1/'")
         found: dict = {}
         for line in lines.splitlines():
@@ -114,6 +139,28 @@ class Server:
         """Return True when a line of a release's file `units` runs."""
         question = f"docker inspect --format '{{{{.State.Status}}}}' {unit}" if self.containers else f"systemctl is-active {unit}"
         return self.inside(question, check=False) in ("running", "active")
+
+    def unit(self, process: str, app: str = "bookshop") -> str:
+        """Return the first unit or container of a process of an app's live release."""
+        pattern = f"-{process}-1$" if self.containers else rf"^{app}-{process}(-1)?@"
+        return self.inside(f"grep -E -- '{pattern}' /opt/{app}/live/units")
+
+    def pid(self, process: str, app: str = "bookshop") -> int:
+        """Return the pid of a process of an app's live release, 0 when it does not run."""
+        unit = self.unit(process, app)
+        if self.containers:
+            return int(self.inside(f"docker inspect --format '{{{{.State.Pid}}}}' {unit}", check=False) or 0)
+        return int(self.inside(f"systemctl show -p MainPID --value {unit}"))
+
+    def whole(self, release: str, seconds: float = 60) -> None:
+        """Wait until a release of the bookshop serves, for so many seconds, and then until all of it runs and works."""
+        self.until(lambda: self.get("/healthz/")[0] == 200, seconds, "the app")
+        assert self.json("/healthz/")["release"] == release
+        for unit in self.inside("cat /opt/bookshop/live/units").splitlines():
+            self.until(lambda unit=unit: self.active(unit), 30, unit)
+        self.until(lambda: self.inside("systemctl is-active bookshop.service", check=False) == "active", 30, "bookshop.service")
+        keys = set(self.json("/api/jobs/", data={"count": 3, "seconds": 0})["keys"])
+        self.until(lambda: {run["key"] for run in self.json("/api/jobs/?prefix=job-") if run["finished"]} >= keys, 30, "the tasks")
 
     def watch(self, process: str) -> None:
         """Begin to note when containers of a process begin and end, for ``changes``: Docker itself remembers 256 events, and health checks are events."""
@@ -180,6 +227,13 @@ class Server:
             assert time.monotonic() < deadline, f"{self.name}: {what} did not come within {seconds} s"
             time.sleep(0.2)
 
+    def always(self, question, seconds: float, what: str = "it"):
+        """Ask for so many seconds, and fail when an answer is not true."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            assert question(), f"{self.name}: {what} did not last for {seconds} s"
+            time.sleep(0.2)
+
 
 class Load:
     """Open-loop load on a server from outside while the block runs; ``report`` is what tests/load/load.py prints."""
@@ -190,7 +244,7 @@ class Load:
         self.report: dict = {}
 
     def __enter__(self) -> Load:
-        self.stop.parent.mkdir(exist_ok=True)
+        self.machine = Machine().__enter__()
         self.stop.unlink(missing_ok=True)
         argv = [sys.executable, str(ROOT / "tests/load/load.py"), self.server.url, "--until", str(self.stop), *self.words]
         self.process = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
@@ -200,13 +254,16 @@ class Load:
     def __exit__(self, *_error) -> None:
         time.sleep(3)  # and some after it
         self.stop.touch()
-        out, _ = self.process.communicate(timeout=120)
+        try:
+            out, _ = self.process.communicate(timeout=120)
+        finally:
+            self.machine.__exit__()
         self.report = json.loads(out)
 
 
-def servers(folder: pathlib.Path) -> list[Server]:
-    """Return the servers of a scenario's inventory."""
+def servers(folder: pathlib.Path, chosen: list[str] | None = None) -> list[Server]:
+    """Return the servers of a scenario's inventory, or only those that are chosen."""
     inventory = folder / "inventory"
     found = yaml.safe_load((inventory / "hosts.yml").read_text())["all"]["children"]
     names = dict.fromkeys(name for group in found.values() for name in group.get("hosts", {}))
-    return [Server(inventory, name) for name in names]
+    return [Server(inventory, name) for name in names if not chosen or name in chosen]

@@ -136,6 +136,8 @@ class Edge:
         self.world = world
 
     def switch(self, _app, _shelf, release):
+        if "switch" in self.world.fails:
+            raise deploy.PhaseError("nginx -t failed")
         self.world.calls.append(f"switch to {release[-7:]}")
         contained.link(f"{self.world.shelf.root}/live", f"releases/{release}")
 
@@ -301,6 +303,27 @@ def test_a_sick_release_touches_no_task_and_no_edge(world):
     before, after = world.abandoned(DEPLOY, "probe")
     assert before[-2:] == ["start servers", "probe"]
     assert after == ["stop singles of bbbbbbb", "revive aaaaaaa", "stop all of bbbbbbb"]
+
+
+UNDONE = ["stop singles of bbbbbbb", "revive aaaaaaa", "resume", "stop all of bbbbbbb"]
+
+
+def test_a_switch_that_fails_brings_the_old_single_processes_back(world):
+    world.fails = {"switch"}
+    before, after = world.abandoned(DEPLOY, "switch")
+    assert before[-3:] == ["quiet", "stop singles of aaaaaaa", "start singles"]
+    assert after == UNDONE
+
+
+def test_what_does_not_answer_through_the_edge_is_undone_whole(world, monkeypatch):
+    def unanswered(_made):
+        raise deploy.PhaseError("status 502")
+
+    monkeypatch.setattr(deploy.Deploy, "verify", unanswered)
+    before, after = world.abandoned(DEPLOY, "verify")
+    assert before[-2:] == ["start singles", "switch to bbbbbbb"]
+    assert after == ["switch to aaaaaaa", *UNDONE]
+    assert world.shelf.live() == OLD
 
 
 @pytest.mark.parametrize("leader", [True, False])

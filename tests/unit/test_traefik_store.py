@@ -38,7 +38,8 @@ def file(*entries):
 
 @pytest.mark.parametrize(("text", "held"), [
     (file(GOOD), [A, B]), (file(ENDED), []), (file(FOREIGN), []), (file(KEY), []), (file(TORN), []), (file(ENDED, entry([A])), [A]), (file(), []), ("", []),
-    ("{", []), ('{"quayside-pos": null}', [])])
+    ("{", []), ('{"quayside-pos": null}', [])],
+    ids=["good", "ended", "foreign", "key", "torn", "one of two", "empty", "no text", "half", "null"])  # certificates are made anew in each process
 def test_which_names_have_a_good_one(text, held):
     assert traefik_store.held(text, [A, B], time.time()) == held
 
@@ -66,7 +67,8 @@ def test_a_good_one_can_be_unwanted():
 
 
 @pytest.mark.parametrize(("text", "gone", "left"), [
-    (file(GOOD, ENDED), [ENDED], [GOOD]), (file(GOOD, ENDED), [GOOD, ENDED], None), (file(), [{}], None)])
+    (file(GOOD, ENDED), [ENDED], [GOOD]), (file(GOOD, ENDED), [GOOD, ENDED], None), (file(), [{}], None)],
+    ids=["one", "all", "none"])
 def test_a_file_without_some_keeps_its_account(text, gone, left):
     found = traefik_store.without(text, gone)
     assert json.loads(found) == {"quayside-pos": {"Account": {"Email": "x"}, "Certificates": left}}

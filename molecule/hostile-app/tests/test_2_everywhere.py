@@ -2,10 +2,12 @@
 """Something is planted at every path that the hostile app can write, as far as a walk with its rights and a trace of root's own calls show; then every
 playbook meets it.
 
-No path stands here: what somebody adds later to an app's folders is attacked too. QUAYSIDE_PLANTS names the rounds (link-top,…), for a shorter run; with
-QUAYSIDE_TRACED=1 the trace of the run before is taken, where there is one.
+No path stands here: what somebody adds later to an app's folders is attacked too. Before each playbook all is planted anew, and each path gets the next
+kind: within a round each path has had each kind, and each playbook has met each kind; in nine rounds each playbook has met each kind at each path.
+QUAYSIDE_PLANTS names the rounds (deep-0, …, deep-8, top-0, …, immutable-0); with QUAYSIDE_TRACED=1 the trace of the run before is taken, where there is one.
 """
 import collections
+import contextlib
 import json
 import os
 import re
@@ -15,9 +17,8 @@ import time
 import pytest
 from hostile import APP, CANARY_FILE, CANARY_FOLDER, HOME, PROGRAMS
 
-ROUNDS = [f"{kind}-{depth}" for kind in ("link", "fifo", "mixed") for depth in ("top", "deep")]
-ROUNDS += [f"{kind}-deep" for kind in ("socket", "device", "hard", "sparse", "unreadable", "immutable")]
-ROUNDS = os.environ.get("QUAYSIDE_PLANTS", " ".join(ROUNDS)).split()
+ROUNDS = os.environ.get("QUAYSIDE_PLANTS", "deep-0 top-0 deep-3 top-3 deep-6 top-6 immutable-0").split()
+KINDS = {"link", "fifo", "socket", "hard", "sparse", "unreadable", "plain", "loop"}  # a device is made where it can be
 BROKEN = {"config/settings.py": "raise SystemExit('this release is broken')\n"}
 TRACE = "/run/hostile-trace"
 FAIL = {"failing deploy", "move-database"}  # also where nothing is planted; this inventory has no other database
@@ -52,7 +53,8 @@ def trace(target) -> None:
                   f"for pid in {traced}; do for try in $(seq 100); do grep -q '^TracerPid:.0$' /proc/$pid/status || break; sleep 0.1; done; done; "
                   "! grep '^TracerPid:.0$' /proc/1/status")
     try:
-        for what, playbook, words in tour(target):
+        # strace doubles the time of each. A rehearsal names nothing that the real run does not, but that of a deploy has folders of its own.
+        for what, playbook, words in [step for step in tour(target) if not step[0].endswith("--check") or step[0] == "deploy --check"]:
             play = target.play(playbook, *words)
             assert (play.rc == 0) == (what not in FAIL), f"{what}: {play.out[-3000:]}"
     finally:
@@ -75,11 +77,40 @@ def names(target):
     return found
 
 
-def config(kind: str, depth: str, names: list) -> dict:
+def config(names: list, depth: str, turn: int, **more) -> dict:
     """Return what the planting program has to know."""
     names = sorted({"/".join(path.split("/")[:end]) for path in names for end in range(3, path.count("/") + 2)})  # with the folders that they lie in
-    return {"kind": "plain" if kind == "immutable" else kind, "depth": depth, "names": names, "folder": CANARY_FOLDER, "file": CANARY_FILE, "make": False,
-            "own": [HOME, "/app", "/dev/shm", "/var/tmp", "/tmp"]}
+    kind, depth = ("plain", "deep") if depth == "immutable" else ("turn", depth)
+    return {"kind": kind, "depth": depth, "turn": turn, "names": names, "folder": CANARY_FOLDER, "file": CANARY_FILE, "make": False, "before": [], "skip": [],
+            "own": [HOME, "/app", "/dev/shm", "/var/tmp", "/tmp"], **more}
+
+
+NOTHING = {**config([], "top", 0), "kind": "nothing"}
+
+
+class Plants:
+    """What the broken app and its user plant, one turn after the other."""
+
+    def __init__(self, target, names: list, depth: str):
+        self.target, self.names, self.depth = target, names, depth
+        self.paths: set = set()  # with a plant
+        self.kinds: collections.Counter = collections.Counter()
+        self.by_app = 0
+
+    def turn(self, number: int) -> None:
+        """Plant the kinds of a turn at every path. The app can do so only while it answers: plants at its own sockets end that."""
+        asked = config(self.names, self.depth, number, before=sorted(self.paths))
+        answers = []
+        with contextlib.suppress(AssertionError):
+            answers.append(self.target.program("plant", asked, "app"))
+            self.by_app += len(answers[0]["planted"])
+        done = [path for answer in answers for path in answer["planted"]]
+        answers.append(self.target.program("plant", dict(asked, before=sorted(self.paths.difference(done)), skip=done), "user"))
+        for answer in answers:
+            self.paths.update(path for path, kind in answer["planted"].items() if kind != "appended")
+            self.kinds.update(answer["planted"].values())
+        if self.depth == "immutable":
+            freeze(self.target, answers)
 
 
 def freeze(target, answers: list[dict]) -> None:
@@ -91,30 +122,36 @@ def freeze(target, answers: list[dict]) -> None:
     assert int(frozen) > 3, "nothing is immutable: the test could not fail"
 
 
-def build_script(kind: str, depth: str, names: list, image: bool) -> str:
+def build_script(depth: str, turn: int, names: list, image: bool) -> str:
     """Return a build that plants, in its own place too, and then pretends to have worked. In an ``image`` it is root, and makes what the host has there."""
     program = (PROGRAMS / "plant.py").read_text()
-    asked = dict(config(kind, depth, [name for name in names if name.startswith(HOME)][:400]), make=image)
+    asked = config([name for name in names if name.startswith(HOME)][:400], depth, turn, make=image)
     text = f"CONFIG = {asked!r}\nimport os\nCONFIG['own'].append(os.getcwd())\n{program}"
     return "cat > /tmp/plant.py <<'HOSTILE-END'\n" + text + "\nHOSTILE-END\npython3 /tmp/plant.py > /dev/null 2>&1\ntrue\n"
 
 
-def check_tour(walls, steps: list) -> list[str]:
-    """Run the playbooks and return what is wrong after each."""
-    failures = []
-    for what, playbook, words in steps:
-        play = walls.play(playbook, *words)
-        wrong = play.unclear()
-        failures += [f"{what}: {wrong}"] if wrong else []
-        failures += [f"{what}: {line}" for line in walls.deaf()]
-        if any("PID 1" in line for line in failures[-3:]):
-            break  # all that follows would wait for it, too
-    return failures
+def planting_releases(target, names: list, depth: str, turn: int) -> list:
+    """Return the steps that deploy a build that plants, and settings that plant: these run in the sandbox of one-off commands."""
+    script = build_script(depth, turn, names, target.containers)
+    program = f"CONFIG = {config([], depth, turn)!r}\n" + (PROGRAMS / "plant.py").read_text()
+    settings = (target.server.inventory.parent / "app/config/settings.py").read_text() + f"\nimport subprocess as _s\n_s.run(['python3', '-c', {program!r}])\n"
+    one = ["-e", f"django_app={APP}"]
+    commit = target.push("planting", {"build.sh": script})
+    return [("deploy --check of a planting build", "deploy", [*one, "-e", f"version={commit}", "--check"]),
+            ("deploy of a planting build", "deploy", [*one, "-e", f"version={commit}"]),
+            ("deploy of planting settings", "deploy", [*one, "-e", f"version={target.push('planting-settings', {'config/settings.py': settings})}"])]
+
+
+def run_step(walls, what: str, playbook: str, words: list) -> list[str]:
+    """Run a playbook and return what is wrong after it."""
+    play = walls.play(playbook, *words)
+    wrong = play.unclear()
+    print(f"{walls}: {what}: {play.rc} after {play.seconds:.0f} s", flush=True)
+    return [f"{what}: {line}" for line in [*([wrong] if wrong else []), *walls.deaf()]]
 
 
 def test_nothing_can_be_written_outside_of_the_apps_own_folders(target):
-    nothing = config("nothing", "top", [])
-    found = {who: target.program("plant", nothing, who) for who in ("app", "user")}
+    found = {who: target.program("plant", NOTHING, who) for who in ("app", "user")}
     shared = ("/tmp", "/var/tmp", "/dev/shm", "/run/lock", "/dev/mqueue", "/var/lock", "/run/user", "/var/lib/php")
     for who, seen in found.items():
         outside = [path for path in seen["folders"] + seen["files"] if not path.startswith((*shared, f"{HOME}/", "/app/"))]
@@ -122,41 +159,26 @@ def test_nothing_can_be_written_outside_of_the_apps_own_folders(target):
 
 
 @pytest.mark.parametrize("planted", ROUNDS)
-def test_planted_at_every_path_by_the_broken_app_and_by_its_user(walls, names, planted):
-    kind, depth = planted.split("-")
-    steps = tour(walls)
-    answer = walls.program("plant", config(kind, depth, names), "app")
-    also = walls.program("plant", config(kind, depth, names), "user")
-    planted_kinds = collections.Counter([*answer["planted"].values(), *also["planted"].values()])
-    print(f"{walls}: {planted}: planted at {len(answer['planted'])} paths by the broken app, {len(also['planted'])} by its user: {dict(planted_kinds)}")
-    assert sum(planted_kinds.values()) > 3, "nothing was planted: the test could not fail"
-    assert kind in ("mixed", "immutable", "device") or planted_kinds[kind] > 3, "a device is made where it can be, all else at each path"
-    if kind == "immutable":
-        freeze(walls, [answer, also])
-    assert check_tour(walls, steps) == []
-
-
-@pytest.mark.parametrize("planted", ROUNDS)
-def test_planted_at_every_path_by_a_build(walls, names, planted):
-    kind, depth = planted.split("-")
-    steps = [step for step in tour(walls) if step[0] in ("site", "status", "failing deploy", "deploy", "rollback", "site --check", "deploy --check", "rotate")]
-    commit = walls.push("planting", {"build.sh": build_script(kind, depth, names, walls.containers)})
-    failures = []
-    for words in (["--check"], []):
-        play = walls.deploy(commit, *words)
-        failures += [f"the planting deploy {words}: {play.unclear()}"] if play.unclear() else []
-    # A settings module runs in the sandbox of one-off commands: check, migrate and collectstatic.
-    program = f"CONFIG = {config(kind, depth, [])!r}\n" + (PROGRAMS / "plant.py").read_text()
-    plants = f"\nimport subprocess as _s\n_s.run(['python3', '-c', {program!r}])\n"
-    settings = (walls.server.inventory.parent / "app/config/settings.py").read_text()
-    play = walls.deploy(walls.push("planting-settings", {"config/settings.py": settings + plants}))
-    failures += [f"planting settings: {play.unclear()}"] if play.unclear() else []
-    assert failures + check_tour(walls, steps) == []
+def test_planted_at_every_path_before_every_playbook(walls, names, planted):
+    """By a build and by settings first, then before each playbook by the broken app and, outside of its sandbox, by its user."""
+    depth, first = planted.split("-")
+    failures, plants = [], Plants(walls, names, depth)
+    steps, releases = tour(walls), planting_releases(walls, names, depth, int(first))
+    for number, step in enumerate([*releases, *steps]):
+        if number >= len(releases):
+            plants.turn(int(first) + number)
+        failures += run_step(walls, *step)
+        if any("PID 1" in line for line in failures[-3:]):
+            break  # all that follows would wait for it, too
+    print(f"{walls}: {planted}: at {len(plants.paths)} paths, {plants.by_app} times by the broken app: {dict(plants.kinds)}")
+    assert failures == []
+    assert plants.by_app > 3, "the broken app has planted nothing: the test could not fail"
+    assert all(plants.kinds[kind] > 3 for kind in (KINDS if depth != "immutable" else {"plain"})), "each kind is planted"
 
 
 def test_planted_one_at_a_time(walls, names):
     """With all of them planted a playbook may stop at the first: here each topmost path is the only one."""
-    found = walls.program("plant", config("nothing", "top", []), "user")["folders"]
+    found = walls.program("plant", NOTHING, "user")["folders"]
     tops = [path for path in found if path.startswith(f"{HOME}/") and os.path.dirname(path) not in found and "/releases/" not in path]
     entries = walls.inside(f"for top in {' '.join(tops)}; do echo $top; find $top -mindepth 1 -maxdepth 1; done; true").splitlines()
     named = [name for name in names if os.path.dirname(name) in tops]

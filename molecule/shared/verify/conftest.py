@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Fixtures of the scenario: each test runs on each server, and all tests of one server before those of the next."""
+"""Fixtures of the scenario: each test runs on each server, and all tests of one server in their order.
+
+With several servers the tests of one may run beside those of another: pytest --numprocesses=2 --dist=loadgroup.
+"""
 import os
 import pathlib
 import sys
@@ -25,3 +28,16 @@ def server(request):
 def inside(server):
     """testinfra's view of the server."""
     return server.host()
+
+
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
+def pytest_collection_modifyitems(items):
+    """Keep the tests of a server together, and leave out on all but the last what no operating system does in another way."""
+    kept = []
+    for item in items:
+        server = item.callspec.params["server"]
+        if item.get_closest_marker("once") and server is not SERVERS[-1]:
+            continue
+        item.add_marker(pytest.mark.xdist_group(server.name))
+        kept.append(item)
+    items[:] = kept

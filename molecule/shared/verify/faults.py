@@ -11,6 +11,7 @@ import pytest
 from lab import BIN, ROOT, Load
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(("process", "command", "phase"), [
     ("web", "gunicorn config.nosuch", "probe"),
     ("worker", "celery -A config worker --nonsense", "join"),
@@ -36,6 +37,7 @@ def test_a_process_that_cannot_start_brings_the_old_release_back_without_a_faile
     server.until(lambda: {run["key"] for run in server.json("/api/jobs/?prefix=job-") if run["finished"]} >= set(keys), 20, "the old worker's tasks")
 
 
+@pytest.mark.once
 def test_what_cannot_be_imported_fails_before_a_pending_migration_is_applied(server):
     """The migration of this version fails by itself, in its second operation, so it would be named if it had run."""
     server.deploy("v3")
@@ -56,6 +58,7 @@ def test_what_cannot_be_imported_fails_before_a_pending_migration_is_applied(ser
     server.until(lambda: set(server.instances()) == {live.removeprefix("releases/")}, 60, "the end of all other instances")
 
 
+@pytest.mark.once
 def test_a_second_deploy_while_one_runs_is_refused_and_told_who_and_since_when(server):
     server.deploy("v2")
     first = {}
@@ -73,6 +76,7 @@ def test_a_second_deploy_while_one_runs_is_refused_and_told_who_and_since_when(s
     assert server.version() == "slow"
 
 
+@pytest.mark.once
 def test_a_controller_that_dies_leaves_the_old_release_and_the_next_deploy_clears_up(server):
     live = server.inside("readlink /opt/bookshop/live")
     argv = [str(BIN / "ansible-playbook"), "playbooks/deploy.yml", "-i", str(server.inventory), "--limit", server.name, "-e", "django_app=bookshop",
@@ -96,6 +100,7 @@ def test_a_controller_that_dies_leaves_the_old_release_and_the_next_deploy_clear
     server.until(lambda: set(server.instances()) == {now}, 60, "the end of all other instances")
 
 
+@pytest.mark.once
 def test_a_destructive_migration_is_refused_unless_asked_for(server):
     server.deploy("v4")
     run = server.deploy("v5", ok=False)

@@ -57,26 +57,31 @@ def day(server):
     return day
 
 
+@pytest.mark.promise("deploy", "rollback")
 @pytest.mark.proves("0.34", "2.34", "2.25")
 def test_no_request_fails(day):
     assert day.report["requests"] >= 2000
     assert day.report["failed"] == 0, day.report
 
 
+@pytest.mark.promise("deploy")
 def test_all_versions_served(day):
     assert set(day.report["versions"]) == {"v1", *WORKING}
 
 
+@pytest.mark.promise("deploy")
 @pytest.mark.parametrize("version", WORKING)
 def test_a_deploy_makes_its_version_live(day, version):
     assert day.live[version] == version
 
 
+@pytest.mark.promise("rollback")
 @pytest.mark.proves("0.46")
 def test_a_rollback_brings_back_what_was_live_before(day):
     assert day.live["rollback"] == "v3"
 
 
+@pytest.mark.promise("deploy")
 @pytest.mark.proves("0.35", "1.15", "0.36", "3.60")
 @pytest.mark.parametrize("version", BAD)
 def test_a_bad_release_fails_with_phase_and_reason(day, version):
@@ -86,6 +91,7 @@ def test_a_bad_release_fails_with_phase_and_reason(day, version):
     assert {"broken": "books.isbn", "sick": "status 500", "badmigration": "stars"}[version] in run.out
 
 
+@pytest.mark.promise("deploy")
 @pytest.mark.parametrize("version", BAD)
 def test_a_bad_release_leaves_everything_as_it_was(day, version):
     running, outcomes, lock, same_schema, live = day.after[version]
@@ -96,6 +102,7 @@ def test_a_bad_release_leaves_everything_as_it_was(day, version):
     assert {release: units for release, units in running.items() if outcomes.get(release) != "live"} == {}
 
 
+@pytest.mark.promise("tasks under way")
 @pytest.mark.proves("2.20", "2.21")
 def test_every_task_ran_exactly_once(server, day):
     def done():
@@ -106,6 +113,7 @@ def test_every_task_ran_exactly_once(server, day):
     assert {key: runs[key]["runs"] for key in day.keys if runs[key]["runs"] != 1} == {}
 
 
+@pytest.mark.promise("tasks under way")
 def test_every_task_of_the_new_version_ran_exactly_once(server, day):
     assert "v2" in day.live
     visits = server.json("/api/jobs/?prefix=visit-")
@@ -113,10 +121,12 @@ def test_every_task_of_the_new_version_ran_exactly_once(server, day):
     assert [visit for visit in visits if visit["runs"] != 1] == []
 
 
+@pytest.mark.promise("tasks under way")
 def test_no_worker_threw_a_task_away(server, day):
     assert server.inside(f"journalctl --namespace='*' -t bookshop-worker --since @{day.began:.0f} --no-pager | grep -c 'unregistered task' || true") == "0"
 
 
+@pytest.mark.promise("single processes")
 @pytest.mark.proves("2.22", "2.49")
 def test_beat_ticks_on_and_there_are_never_two(server, day):
     ticks = sorted(stamp(tick["time"]) for tick in server.json("/api/ticks/"))
@@ -137,6 +147,7 @@ def stamp(text):
     return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
 
 
+@pytest.mark.promise("static files")
 @pytest.mark.proves("2.15")
 def test_hashed_files_of_the_release_before_are_still_served(server, day):
     names = server.inside("cd /opt/bookshop/releases && ls -d */static/pages/*.css | grep -E '[.][0-9a-f]{12}[.]css'")
@@ -146,6 +157,7 @@ def test_hashed_files_of_the_release_before_are_still_served(server, day):
         assert "immutable" in headers["Cache-Control"]
 
 
+@pytest.mark.promise("deploy")
 @pytest.mark.proves("2.30", "0.03", "1.02")
 def test_the_ledger_has_every_outcome(server, day):
     lines = server.inside("tail -n 8 /opt/bookshop/ledger.jsonl")
@@ -153,6 +165,7 @@ def test_the_ledger_has_every_outcome(server, day):
         assert re.search(rf'"ref": "{word}".*"result": "failed"', lines), lines
 
 
+@pytest.mark.promise("deploy")
 @pytest.mark.proves("1.35")
 def test_only_the_kept_releases_remain(server, day):
     server.deploy("v4")

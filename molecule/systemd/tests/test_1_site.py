@@ -49,11 +49,6 @@ def test_only_a_key_logs_in_and_never_root(server):
         assert line in settings.splitlines()
 
 
-def test_a_second_site_changes_nothing(server):
-    run = server.play("site")
-    assert run.count("changed") == 0, run.out[-5000:]
-
-
 def test_a_second_deploy_of_the_same_version_changes_nothing(server):
     run = server.deploy("v1")
     assert run.count("changed") == 0

@@ -6,6 +6,7 @@ import subprocess
 import pytest
 from lab import ROOT
 
+pytestmark = pytest.mark.once
 STATE = ("readlink /opt/bookshop/live; ls /opt/bookshop/releases /opt/bookshop/venvs; cat /opt/bookshop/lock; md5sum /etc/systemd/system/bookshop*; "
          "systemctl list-units --plain --no-legend 'bookshop*' | awk '{print $1, $4}'")
 
@@ -49,7 +50,7 @@ def test_two_environments_at_once(server):
     refused(run, "two environments at once", "systemd")
 
 
-@pytest.mark.parametrize(("change", "words"), [
+MISTAKES = [
     ({"domians": ["a.example.com"]}, ["domians is no field of the model", "did you mean domains?"]),
     ({"source": {"repo": "git://x/y", "verison": "v1"}}, ["source.verison is no field", "source.version"]),
     ({"runtime": "kubernetes"}, ["runtime", "kubernetes"]),
@@ -57,14 +58,29 @@ def test_two_environments_at_once(server):
     ({"secrets": {"SECRET_KEY": "short", "DATABASE_PASSWORD": "long enough"}}, ["SECRET_KEY is shorter than 8"]),
     ({"env": {"MOTD": "a bell\a"}}, ["MOTD holds a control character"]),
     ({"secrets": {"SECRET_KEY": "0123456789\n", "DATABASE_PASSWORD": "long enough"}}, ["SECRET_KEY holds a line break"]),
-    ({"env": {"DEBUG": True}}, ["DEBUG is on in systemd"]),
     ({"domains": ["https://a.example.com"]}, ["is neither a name nor an address"]),
-])
-def test_a_mistake_in_the_model(server, change, words):
-    app = {"name": "bookshop", "domains": ["a.example.com"], "settings": "config.settings", "source": {"repo": "git://x/y"},
-           "secrets": {"SECRET_KEY": "0123456789", "DATABASE_PASSWORD": "0123456789"}}
-    run = server.play("deploy", "-e", json.dumps({"django_apps": [dict(app, **change)]}), ok=False)
-    refused(run, "nothing was changed", *words)
+]
+
+
+def sound(name):
+    """Return an app without a mistake."""
+    return {"name": name, "domains": [f"{name}.example.com"], "settings": "config.settings", "source": {"repo": "git://x/y"},
+            "secrets": {"SECRET_KEY": "0123456789", "DATABASE_PASSWORD": "0123456789"}}
+
+
+def test_mistakes_in_the_model_are_told_all_at_once_each_with_its_app(server):
+    apps = [dict(sound(f"app{number}"), **change) for number, (change, _words) in enumerate(MISTAKES)]
+    run = server.play("deploy", "-e", json.dumps({"django_apps": apps}), "-e", "django_app=app0", ok=False)
+    refused(run, "nothing was changed")
+    for number, (_change, words) in enumerate(MISTAKES):
+        told = " ".join(line for line in run.out.splitlines() if f"- app app{number}: " in line)
+        for word in words:
+            assert word in told, run.out[-5000:]
+
+
+def test_debug_in_an_environment_that_serves(server):
+    app = dict(sound("bookshop"), env={"DEBUG": True})
+    refused(server.play("deploy", "-e", json.dumps({"django_apps": [app]}), ok=False), "nothing was changed", "DEBUG is on in systemd")
 
 
 @pytest.mark.proves("0.22")
@@ -120,10 +136,10 @@ def test_names_that_the_host_has_for_something_else(server, mode):
             server.inside(remove, check=False)
 
 
-@pytest.mark.parametrize("name", ["ssh", "nginx", "docker", "root", "postgres", "backup"])
-def test_names_of_the_system(server, name):
-    refused(server.play("site", "-e", "@" + server.changed_app(lambda app: app.update(name=name)), ok=False), "nothing was changed, because",
-            f"{name} is")
+def test_names_of_the_system(server):
+    names = ["ssh", "nginx", "docker", "root", "postgres", "backup"]
+    run = server.play("site", "-e", json.dumps({"django_apps": [sound(name) for name in names]}), ok=False)
+    refused(run, "nothing was changed, because", *(f"{name} is" for name in names))
 
 
 def test_what_an_app_prints_steers_neither_the_terminal_nor_a_ci_runner(server):

@@ -1,23 +1,24 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs with the rights of an app: finds all that these rights can write, and plants something at each such path.
 
-CONFIG (set by whoever sends this): kind (one of KINDS, mixed, nothing), depth (top, deep), names (paths that root has been seen to use), folder and
-file (what links lead to), own (only below these folders), make (make the folders of names that are not there: an image's build can).
+CONFIG (set by whoever sends this): kind (one of KINDS, turn, nothing), turn (which kind a path gets: with each number it gets the next one), depth (top,
+deep), before (paths with a plant of an earlier turn, which gets another one), skip (paths with a plant that stays), names (paths that root has been seen
+to use), folder and file (what links lead to), own (only below these folders), make (make the folders of names that are not there: an image's build can).
 """
 import contextlib
 import json
 import os
+import pathlib
 import shutil
 import socket
 import stat
-import subprocess
 import zlib
 
 CONFIG = globals().get("CONFIG", {})  # the line before this text sets it
 
 SKIPPED = {"/proc", "/sys", "/dev"}
 KINDS = ("link", "fifo", "socket", "device", "hard", "sparse", "unreadable", "plain", "loop")
-MIXED = KINDS[2:]
+OURS = (".hostile-gone", ".hostile-twin")  # what these paths end with is no path to plant at
 
 
 def writable() -> tuple:
@@ -58,13 +59,15 @@ def is_empty(folder: str) -> bool:
         return False
 
 
-def clear(path: str) -> None:
-    """Take away what lies at a path: aside, so that it can come back, or for good where a foreign file cannot be moved."""
-    with contextlib.suppress(OSError):
-        os.rename(path, f"{path}.hostile-gone")
-        return
+def clear(path: str, planted: bool) -> None:
+    """Take away what lies at a path: aside, so that it can come back; for good where it is a plant, or a foreign file that cannot be moved."""
+    if not planted:
+        with contextlib.suppress(OSError):
+            os.rename(path, f"{path}.hostile-gone")
+            return
     with contextlib.suppress(OSError):
         if os.path.isdir(path) and not os.path.islink(path):
+            os.chmod(path, 0o700)
             shutil.rmtree(path)
         else:
             os.unlink(path)
@@ -106,12 +109,14 @@ def make(path: str, kind: str, was_folder: bool) -> None:
         os.symlink(os.path.basename(path), path)
 
 
-def plant(path: str, kind: str, existing: bool) -> str:
+def plant(path: str, kind: str) -> str:
     """Plant at a path; return what is there now."""
-    was_folder = os.path.isdir(path) or not existing and not os.path.splitext(path)[1]
-    if kind == "mixed":
-        kind = MIXED[zlib.crc32(path.encode()) % len(MIXED)]
-    clear(path)
+    again = path in CONFIG["before"]
+    first = f"{path}.hostile-gone" if again else path
+    was_folder = os.path.isdir(first) or not os.path.lexists(first) and not os.path.splitext(path)[1]
+    if kind == "turn":
+        kind = KINDS[(zlib.crc32(path.encode()) + CONFIG["turn"]) % len(KINDS)]
+    clear(path, again)
     for word in (kind, "link"):  # a device and a hard link to a foreign file are refused as a rule: then it is a link
         try:
             make(path, word, was_folder)
@@ -120,7 +125,6 @@ def plant(path: str, kind: str, existing: bool) -> str:
             continue
     else:
         return ""
-    subprocess.run(["chattr", "+i", path], check=False, capture_output=True)
     return word
 
 
@@ -134,19 +138,20 @@ def main() -> None:
     planted = {}
     if CONFIG["kind"] != "nothing":
         tops = [folder for folder in inside if os.path.dirname(folder) not in inside]
-        inside = [folder for folder in inside if ".hostile-gone" not in folder and "/site-packages" not in folder and folder.count("/") < 8]
+        before, plants = set(CONFIG["before"]), {*CONFIG["before"], *CONFIG["skip"]}
+        inside = [folder for folder in inside if not any(word in folder for word in OURS) and "/site-packages" not in folder and folder.count("/") < 8
+                  and plants.isdisjoint([folder, *map(str, pathlib.PurePath(folder).parents)])]
         for folder in (tops if CONFIG["depth"] == "top" else inside):
             entries = []
             with contextlib.suppress(OSError):
-                entries = [os.path.join(folder, name) for name in os.listdir(folder)]
+                entries = [os.path.join(folder, name) for name in os.listdir(folder) if not name.endswith(OURS)]
             if CONFIG["depth"] == "deep":
-                entries = [path for path in entries if not os.path.isdir(path) or os.path.islink(path) or is_empty(path)]
+                entries = [path for path in entries if path in before or not os.path.isdir(path) or os.path.islink(path) or is_empty(path)]
             missing = [path for path in CONFIG["names"] if os.path.dirname(path) == folder and not os.path.lexists(path)]
             # Of a venv or of a cache of packages the first hundred in each folder stand for all.
-            for path, existing in [(path, True) for path in sorted(entries)[:100]] + [(path, False) for path in missing]:
-                if not path.endswith(".hostile-gone"):
-                    with contextlib.suppress(OSError):
-                        planted[path] = plant(path, CONFIG["kind"], existing)
+            for path in [*sorted(set(entries) - plants)[:100], *sorted(before.intersection(entries)), *missing]:
+                with contextlib.suppress(OSError):
+                    planted[path] = plant(path, CONFIG["kind"])
         for path in files:  # in a folder that is not the app's, yet a file that is
             if os.path.dirname(path) not in folders and any(path.startswith(own + "/") for own in CONFIG["own"]):
                 with contextlib.suppress(OSError), open(path, "a", encoding="utf-8") as file:
