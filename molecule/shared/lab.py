@@ -71,15 +71,17 @@ class Server:
     def __repr__(self) -> str:
         return self.name
 
-    def play(self, playbook: str, *words: str, ok: bool = True, timeout: int = 900) -> Run:
-        """Run a playbook on this server only, as a user types it; with ``ok`` it has to succeed."""
-        path = playbook if playbook.endswith(".yml") and "/" in playbook else str(ROOT / "playbooks" / f"{playbook}.yml")
+    def play(self, playbook: str, *words: str, ok: bool = True, timeout: int = 900, root: pathlib.Path = ROOT) -> Run:
+        """Run a playbook of the checkout ``root`` on this server only, as a user types it; with ``ok`` it has to succeed."""
+        path = playbook if playbook.endswith(".yml") and "/" in playbook else str(root / "playbooks" / f"{playbook}.yml")
         argv = [str(BIN / "ansible-playbook"), path, "-i", str(self.inventory), "--limit", self.name, *words]
-        env = dict(os.environ, ANSIBLE_CONFIG=str(ROOT / "ansible.cfg"), ANSIBLE_NOCOLOR="1")
+        env = dict(os.environ, ANSIBLE_CONFIG=str(root / "ansible.cfg"), ANSIBLE_NOCOLOR="1")
         env.pop("ANSIBLE_FORCE_COLOR", None)
+        if root != ROOT:
+            env["ANSIBLE_COLLECTIONS_PATH"] = str(root / ".ansible/collections")
         with Machine(fcntl.LOCK_SH):
             began = time.monotonic()
-            done = subprocess.run(argv, check=False, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT,
+            done = subprocess.run(argv, check=False, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=root,
                                   env=env, timeout=timeout)
         if ok and done.returncode:
             raise AssertionError(f"{' '.join(argv)} ended with {done.returncode}:\n{done.stdout[-6000:]}")

@@ -365,10 +365,14 @@ def link_tree(source: str, target: str, owner: tuple[int, int] | None = None) ->
     """Give all files and links below ``source``, a folder of root's, a second name below the folder ``target``, whoever owns that.
 
     What is in their way there is replaced; what is beside them stays. ``owner``: uid and gid of the folders that are made, by default those of the
-    folders in ``source``.
+    folders in ``source``; ``target`` itself then gets owner and mode of ``source``, too.
     """
     with opened(source) as here, opened(target) as there:
         link_below(here, there, owner)
+        if owner is None:
+            have = os.fstat(here)
+            os.fchown(there, have.st_uid, have.st_gid)
+            os.fchmod(there, stat.S_IMODE(have.st_mode))
 
 
 def link_below(source: int, target: int, owner: tuple[int, int] | None) -> None:

@@ -42,7 +42,7 @@ PHASES = ("lock", "resolve", "choose", "fetch", "copy", "build", "check", "boot"
 
 INODES = 10000  # the bookshop's venv has 6800 files
 COMMANDS = "commands"  # the one-off that runs the commands of a release
-LOOK_SECONDS = 60  # for Django to start and check itself, and to read the plan of migrations
+LOOK_SECONDS = 120  # on a busy host, for Django to start and check itself, and to read the plan of migrations
 METHODS = {"lock": "take_lock", "record": "write_down"}  # phases whose name is that of an attribute
 
 

@@ -150,5 +150,6 @@ class Report:
         return [f"{self.host}: {phase} {word} {seconds:.1f} s"] if seconds >= SHORT or phase in self.began or word != "took" else []
 
     def where(self) -> str:
-        """Return host, phase and step."""
-        return f"{self.host}: {self.phase}" + (f" ({self.step})" if self.step else "")
+        """Return host, phase and step; a command that is called as its phase is said once."""
+        step = "" if self.step == self.phase else self.step.removeprefix(f"{self.phase}: ")
+        return f"{self.host}: {self.phase}" + (f" ({step})" if step else "")

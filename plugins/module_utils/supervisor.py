@@ -78,6 +78,11 @@ def list_helpers(app: str) -> dict[str, set[str]]:
     return at_work(app, done.stdout)
 
 
+def is_active(app: str) -> bool:
+    """Return whether the unit of an app is active: not while an operator stops it."""
+    return subprocess.run(["systemctl", "is-active", "--quiet", "--", f"{app}.service"], check=False, stdin=subprocess.DEVNULL).returncode == 0
+
+
 def idle(path: str, locks: str, now: float, started: float) -> bool:
     """Return whether no deploy is at work: no process holds the lock, and no run has renewed its lease just now.
 
@@ -330,7 +335,7 @@ class Supervisor:
             self.remember(**dict(before, away=True))
             return 0
         helpers, live = list_helpers(self.app), self.live()
-        if not self.idle() or live in helpers["replace"]:
+        if not self.idle() or live in helpers["replace"] or not is_active(self.app):
             return 0
         units = self.read(live, "units").split()
         stopped = stopped_by_hand(before["stopped"], events, [known[name] for name in units if name in known])
@@ -350,12 +355,15 @@ class Supervisor:
 
     def do_stop(self) -> int:
         """Stop all instances of the app; what an engine that is away leaves running is told."""
-        try:
-            names = [one.name for one in self.containers().values() if one.state in UP]
-        except EngineError as error:
-            say(f"nothing was stopped, the engine is away: {error.message}")
-            return 0
-        return complain(self.stop(names))
+        wrong: list[str] = []
+        for _round in range(2):  # a look that had begun before may have started one
+            try:
+                names = [one.name for one in self.containers().values() if one.state in UP]
+            except EngineError as error:
+                say(f"nothing was stopped, the engine is away: {error.message}")
+                return 0
+            wrong = self.stop(names)
+        return complain(wrong)
 
     def do_reload(self) -> int:
         """Restart all of the live release; what an operator had stopped is started too."""

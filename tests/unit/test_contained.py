@@ -173,3 +173,15 @@ def test_a_second_name_is_that_of_the_file_itself(tree):
     (tree / "file").write_text("x")
     assert contained.hard_link(str(tree / "file"), str(tree / "pool" / "deep" / "file"))
     assert not contained.hard_link(str(tree / "file"), str(tree / "pool" / "deep" / "file"))
+
+
+def test_a_linked_tree_has_the_mode_of_its_source(tmp_path):
+    """The static files of a copied release are read by its app: with the mode of a new folder each page was 500 after a rollback."""
+    source, target = tmp_path / "source", tmp_path / "target"
+    for folder, mode in ((source, 0o755), (target, 0o2750)):
+        folder.mkdir()
+        folder.chmod(mode)
+    (source / "staticfiles.json").write_text("{}")
+    contained.link_tree(str(source), str(target))
+    assert target.stat().st_mode & 0o7777 == 0o755
+    assert (target / "staticfiles.json").read_text() == "{}"

@@ -21,6 +21,8 @@ LINES = [
      [[["phase", "lock"], ["done", "lock", 0.04], ["phase", "resolve"], ["done", "resolve", 0.4], ["phase", "fetch"]]],
      ["web1: resolve took 0.4 s", "web1: fetch …"]),
     ("a short one whose beginning was told", [[["phase", "lock"]], [["done", "lock", 0.04]]], ["web1: lock …", "web1: lock took 0.0 s"]),
+    ("a command called as its phase is said once", [[["phase", "migrate"], ["step", "migrate"]], [["step", "migrate: shop.0001_initial"]]],
+     ["web1: migrate …", "web1: migrate (shop.0001_initial) …"]),
     ("a step without a phase", [[["step", "npm ci"]]], []),
 ]
 

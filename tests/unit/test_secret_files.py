@@ -53,8 +53,9 @@ def project(**fields):
     one = app(runtime="compose", images=[{"name": "app"}, {"name": "front"}], processes=[
         {"name": "web"}, {"name": "ssr", "image": "front", "port": 3000, "route": "/ssr/"},
         {"name": "mail", "image": "front", "command": "mail", "secrets": ["GCP"]}], **fields)
-    facts = {"user": "1:1", "images": {"app": "a", "front": "f"}, "ports": {}, "env": model.release_environment(one, RELEASE, "main"),
-             "secrets": runtime(Compose, one).variables(), "workers": {}, "memory": {}, "search": {}}
+    facts = {"user": "1:1", "images": {"app": "a", "front": "f"}, "ports": {}, "addresses": {}, "services": {},
+             "env": model.release_environment(one, RELEASE, "main"), "secrets": runtime(Compose, one).variables(),
+             "workers": {}, "memory": {}, "search": {}, "image_env": {}}
     return yaml.safe_load(compose_project.render(compose_project.project(one, RELEASE, facts)))["services"]
 
 

@@ -243,6 +243,7 @@ def made(tmp_path, monkeypatch):
     (tmp_path / "run").mkdir()
     helpers = {"stop": set(), "replace": set()}
     monkeypatch.setattr(supervisor, "list_helpers", lambda app: helpers)
+    monkeypatch.setattr(supervisor, "is_active", lambda app: helpers.get("active", True))
 
     def make(containers, **more):
         engine = Engine(containers, **more)
@@ -341,6 +342,26 @@ def test_nothing_is_touched_while_a_deploy_is_at_work(made, verb):
     _lock.close()
     assert getattr(one, f"do_{verb}")() == 0
     assert one.engine.did == []
+
+
+def test_nothing_comes_back_while_the_app_is_stopped(made):
+    one = made({WEB: ["exited", LIVE], WORKER: ["running", LIVE]})
+    one.helpers["active"] = False
+    assert one.do_keep() == 0
+    assert one.engine.did == []
+
+
+def test_a_stop_ends_what_a_look_has_started_meanwhile(made):
+    one = made(running())
+    post, late = one.engine.post, [WEB]
+
+    def stop(path, body=None, **query):
+        post(path, body, **query)
+        if late:
+            one.engine.state[late.pop()] = ["running", LIVE]
+    one.engine.post = stop
+    assert one.do_stop() == 0
+    assert {state for state, _policy in one.engine.state.values()} == {"exited"}
 
 
 def test_an_engine_that_is_away_is_told_once_and_stops_nothing(made, capsys):

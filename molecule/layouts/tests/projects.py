@@ -334,7 +334,7 @@ def add(first, second):
 
 def template(version: int) -> dict:
     """Return a project in the shape of a widespread template: start scripts, DJANGO_* names, worker, beat and flower on one image."""
-    files = image(version, f"{DJANGO}\n{GUNICORN}\ncelery==5.7.0\nflower==2.2.0\nredis==8.1.0\npsycopg[binary]==3.3.9\n", """
+    files = image(version, f"{DJANGO}\n{GUNICORN}\ncelery[redis]==5.7.0\nflower==2.2.0\npsycopg[binary]==3.3.9\n", """
 RUN addgroup --system django && adduser --system --ingroup django django
 COPY --chown=django:django compose/ /
 RUN chmod +x /entrypoint /start /start-celeryworker /start-celerybeat /start-flower
