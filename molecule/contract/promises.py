@@ -142,6 +142,9 @@ QUAYSIDE_SERVER=ct-traefik scripts/test contract
 scripts/test contract-quick                    # some rows on one combination, another one each day
 ```
 
+A mark is what a combination is built to keep. By this scenario it has been seen so far on systemd with nginx, and there for drain, deploy within a
+drain, exit 0, exit 1, kill by hand and stop by hand; the other rows and combinations have yet to run.
+
 This page is written by `scripts/contract-doc` from `molecule/contract/promises.py`; change it there.
 """
 TAIL = """
