@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What brings containers back, what stops them, and what an operator's stop means: the engine goes, and people type what they type."""
 import json
+import os
 import time
 
 import pytest
 from lab import Load
 
+pytestmark = pytest.mark.skipif("QUAYSIDE_USUAL" in os.environ, reason="takes long: `scripts/test compose` and make test-all run it")
 UNITS = "/opt/bookshop/live/units"
 NETWORKS = "docker network inspect -f '{{range .IPAM.Config}}{{.Subnet}} {{.IPRange}}{{end}}' bookshop edge-bookshop"
 
