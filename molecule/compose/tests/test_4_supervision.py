@@ -119,7 +119,6 @@ def test_a_drain_is_no_leftover_for_what_comes_within_it(server):
 
 def test_a_leftover_that_docker_calls_unhealthy_is_stopped(server):
     old = server.inside("readlink /opt/bookshop/live").rpartition("/")[2]
-    web = name(server, "web")
     server.deploy("v2")
     server.until(lambda: len(server.instances()) == 1, 60, "the end of the old one")
     left = f"bookshop-{old}-web-1"
@@ -128,7 +127,6 @@ def test_a_leftover_that_docker_calls_unhealthy_is_stopped(server):
                   f"--health-cmd false --health-interval 1s --health-retries 1 {image} sleep 600")
     server.until(lambda: (state(server, left).get("State", {}).get("Health") or {}).get("Status") == "unhealthy" or not started(server, left), 30, "unhealthy")
     server.until(lambda: not started(server, left), 40, "the end of what was left")
-    assert web.endswith("web-1")
     server.inside(f"docker rm -f {left}")
 
 
