@@ -95,10 +95,9 @@ class Deploy:
         self.record = self.shelf.record(self.release) if self.release else {}
         if self.record.get("processes"):
             self.app = dict(app, processes=self.record["processes"])
-        self.runtime = RUNTIMES[app["runtime"]](self.app, self.shelf, options["secrets"])
+        self.runtime = RUNTIMES[app["runtime"]](self.app, self.shelf, options["secrets"], options.get("apps"))
         self.runtime.registry_password = options.get("registry_password") or ""
         self.runtime.source_key = options.get("source_key") or ""
-        self.runtime.neighbours = options.get("apps") or []
         self.progress = self.runtime.progress = options.get("progress") or progress.Progress()
         self.notes: list[str] = []
         self.seconds: dict = {}
@@ -534,7 +533,7 @@ class Deploy:
         wanted, kind = before.get("processes", self.app["processes"]), before.get("runtime", "systemd")
         if kind == self.app["runtime"]:
             return self.runtime.with_processes(wanted)
-        other = RUNTIMES[kind](dict(self.app, runtime=kind, processes=wanted), self.shelf, self.options["secrets"])
+        other = RUNTIMES[kind](dict(self.app, runtime=kind, processes=wanted), self.shelf, self.options["secrets"], self.options.get("apps"))
         other.control = self.runtime.control
         return other
 

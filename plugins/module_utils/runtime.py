@@ -51,28 +51,37 @@ APPLYING = re.compile(rb"^  (?:Applying|Unapplying) (\S+?)\.\.\.")
 
 
 class Runtime:
-    """The instances of an app on this host. ``app`` is one of the model, without secrets; ``secrets`` are its secret variables."""
+    """The instances of an app on this host.
+
+    ``app`` is one of the model, without secrets; ``secrets`` are its secret variables; ``apps`` are all apps of the host. Who gives none of these
+    cannot size, build or choose ports: a limit that leaves the other apps out is another than that of the next deploy.
+    """
 
     progress = progress.Progress()
 
-    def __init__(self, app: dict, shelf, secrets: dict | None = None):
-        self.app, self.shelf, self.secrets = app, shelf, secrets or {}
-        self.neighbours: list[dict] = []  # all apps of the host: they share its memory
+    def __init__(self, app: dict, shelf, secrets: dict | None = None, apps: list[dict] | None = None):
+        self.app, self.shelf, self.secrets, self.apps = app, shelf, secrets or {}, apps
         self.control = None
         self.source_key = ""  # the deploy key, for builds that are lent it
         self.rebuilt, self.fresh = "", False  # when its dependencies were built anew because somebody asked for it, and whether that is now
 
     def with_processes(self, wanted: list[dict]) -> Runtime:
         """Return the same runtime for a release whose processes are others."""
-        other = type(self)(dict(self.app, processes=wanted), self.shelf, self.secrets)
-        other.control, other.neighbours, other.progress = self.control, self.neighbours, self.progress
+        other = type(self)(dict(self.app, processes=wanted), self.shelf, self.secrets, self.apps)
+        other.control, other.progress = self.control, self.progress
         return other
+
+    @property
+    def neighbours(self) -> list[dict]:
+        """The other apps of the host: they share its memory and its ports."""
+        if self.apps is None:
+            raise ValueError(f"the runtime of {self.app['name']} was made without the apps of its host")
+        return [app for app in self.apps if app["name"] != self.app["name"]]
 
     def plan(self) -> dict:
         """Return what the app gets of this host, as sizing.plan says."""
         cores, memory = host.size()
-        apps = [self.app, *(app for app in self.neighbours if app["name"] != self.app["name"])]
-        return sizing.plan({"cores": cores, "memory": memory}, apps)["apps"][self.app["name"]]
+        return sizing.plan({"cores": cores, "memory": memory}, [self.app, *self.neighbours])["apps"][self.app["name"]]
 
     def sizes(self) -> dict:
         """Return process -> {workers, memory and limit in MiB} on this host."""
@@ -289,9 +298,8 @@ class Runtime:
         names = [process["name"] for process in self.wanted() if process["tcp"]]
         if not names:
             return {}
-        others = [app for app in self.neighbours if app["name"] != self.app["name"]]
         try:
-            own = ports.block(ports.settle([self.app, *others]), self.app["name"])
+            own = ports.block(ports.settle([self.app, *self.neighbours]), self.app["name"])
         except ports.NoBlock as error:
             raise host.PhaseError(str(error)) from error
         records, live = self.shelf.records(), self.shelf.live()

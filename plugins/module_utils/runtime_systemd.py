@@ -32,8 +32,8 @@ MANAGE_SECONDS = 43200  # a shell that a person left open ends after half a day
 class Systemd(Runtime):
     """An app's instances as systemd units."""
 
-    def __init__(self, app: dict, shelf, secrets: dict | None = None):
-        super().__init__(app, shelf, secrets)
+    def __init__(self, app: dict, shelf, secrets: dict | None = None, apps: list[dict] | None = None):
+        super().__init__(app, shelf, secrets, apps)
         self.source = source.of(app)
 
     # What is on disk

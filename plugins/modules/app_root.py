@@ -14,6 +14,12 @@ description:
   - A server of an earlier version is moved to these folders while the app serves. Nothing follows a link meanwhile.
 extends_documentation_fragment:
   - quayside.django.app
+options:
+  apps:
+    description: All apps of the host, as the filter P(quayside.django.apps#filter) returns them; they share its memory, so the limits of one follow from all.
+    type: list
+    elements: dict
+    required: true
 attributes:
   check_mode:
     support: full
@@ -28,6 +34,7 @@ EXAMPLES = r"""
 - name: The folders and units of the shop are there
   quayside.django.app_root:
     app: "{{ django_apps | quayside.django.app('shop') }}"
+    apps: "{{ django_apps | quayside.django.apps }}"
   become: true
 """
 
@@ -69,10 +76,11 @@ from ansible_collections.quayside.django.plugins.module_utils.units import logro
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec={"app": {"type": "dict", "required": True}}, supports_check_mode=True)
+    module = AnsibleModule(argument_spec={"app": {"type": "dict", "required": True}, "apps": {"type": "list", "elements": "dict", "required": True}},
+                           supports_check_mode=True)
     app = module.params["app"]
     shelf = releases.Shelf(app["root"])
-    runtime = RUNTIMES[app["runtime"]](app, shelf)
+    runtime = RUNTIMES[app["runtime"]](app, shelf, apps=module.params["apps"])
     try:
         entry = pwd.getpwnam(app["user"])
         uid, gid = entry.pw_uid, entry.pw_gid

@@ -85,10 +85,10 @@ options:
     type: str
     default: ""
   apps:
-    description: All apps of the host, as the filter P(quayside.django.apps#filter) returns them; they share its memory.
+    description: All apps of the host, as the filter P(quayside.django.apps#filter) returns them; they share its memory and its ports.
     type: list
     elements: dict
-    default: []
+    required: true
   registry_password:
     description: Password or token of the registry's user.
     type: str
@@ -115,6 +115,7 @@ EXAMPLES = r"""
 - name: The new release is fetched and built
   quayside.django.release:
     app: "{{ django_apps | quayside.django.app('shop') }}"
+    apps: "{{ django_apps | quayside.django.apps }}"
     secrets: "{{ django_apps | quayside.django.app_secrets('shop') }}"
     phases: [lock, resolve, fetch, build]
     run: "{{ ansible_facts.django_run.id }}"
@@ -232,7 +233,7 @@ def main() -> None:
             "rebuild": {"type": "bool", "default": False},
             "secrets": {"type": "dict", "default": {}, "no_log": True},
             "source_key": {"type": "str", "default": "", "no_log": True},
-            "apps": {"type": "list", "elements": "dict", "default": []},
+            "apps": {"type": "list", "elements": "dict", "required": True},
             "registry_password": {"type": "str", "default": "", "no_log": True},
             "failure": {"type": "dict", "default": {}},
             "code": {"type": "str", "default": "", "no_log": True},

@@ -53,7 +53,7 @@ def site(tmp_path, monkeypatch):
 
     def make(release, files=None, **fields):
         app = dict(loaded(**{"build": [NPM], **fields}), root=str(tmp_path), shared=str(tmp_path / "shared"))
-        runtime = Systemd(app, releases.Shelf(app["root"]), {"SECRET_KEY": "k", **model.secret_environment(app)})
+        runtime = Systemd(app, releases.Shelf(app["root"]), {"SECRET_KEY": "k", **model.secret_environment(app)}, [app])
         runtime.build_command = run
         code = tmp_path / "releases" / release / "code"
         for name, text in {"manage.py": "1", "frontend/app.js": "1", "package.json": "{}", "static/site.css": "1", **(files or {})}.items():

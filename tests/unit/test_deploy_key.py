@@ -144,7 +144,7 @@ def lending(monkeypatch, tmp_path):
 
 
 def build(seen, **fields):
-    runtime = Systemd(loaded(**fields), releases.Shelf("/opt/pos"))
+    runtime = Systemd(loaded(**fields), releases.Shelf("/opt/pos"), apps=[])
     runtime.source_key = "KEY"
     seen.order.clear()
     runtime.build_command(RELEASE, "venv-0", ["uv", "sync"], "`uv sync`", {}, ["/opt/pos/x:/opt/pos/code"], "/opt/pos/code", 60)

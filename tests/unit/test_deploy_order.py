@@ -168,7 +168,7 @@ class World:
         monkeypatch.setattr(static_files, "add", lambda *_words: None)
         monkeypatch.setattr(deploy.edges, "secure", lambda _app: False)
         monkeypatch.setattr(http_health, "wait", lambda *_words, **_more: pytest.fail("nothing is asked here"))
-        monkeypatch.setitem(deploy.RUNTIMES, "systemd", lambda app, shelf, secrets: Runtime(self, app))
+        monkeypatch.setitem(deploy.RUNTIMES, "systemd", lambda app, shelf, secrets, apps: Runtime(self, app))
         monkeypatch.setitem(deploy.edges.EDGES, "nginx", Edge(self))
         for release in [] if first_ever else [OLD[:-7] + "0000000", OLD]:
             contained.folder(self.shelf.path(release), 0o755)

@@ -165,7 +165,7 @@ def test_the_module_refuses_before_it_changes_anything(app, tmp_path, monkeypatc
     monkeypatch.setattr(app_root.host, "write", lambda *_arguments: pytest.fail("a file was written"))  # not on the machine that tests, either
     monkeypatch.setattr(app_root.pwd, "getpwnam", lambda _name: SimpleNamespace(pw_uid=APP, pw_gid=APP))
     before = snapshot(str(tmp_path))
-    with patch_module_args({"app": app, "_ansible_check_mode": check}), pytest.raises(SystemExit):
+    with patch_module_args({"app": app, "apps": [app], "_ansible_check_mode": check}), pytest.raises(SystemExit):
         app_root.main()
     answer = json.loads(capsys.readouterr().out)
     assert answer["failed"]

@@ -45,7 +45,7 @@ def test_the_whole_repository_is_no_frontend():
 def test_systemd_gets_folders_without_dots(monkeypatch):
     app = loaded(source=SOURCE, build=[{"command": "make", "folder": "../frontend"}, {"command": "make"}],
                  frontends=[{"name": "spa", "folder": "../frontend/dist", "route": "/app/"}])
-    runtime, ran, published = Systemd(app, releases.Shelf(app["root"])), [], []
+    runtime, ran, published = Systemd(app, releases.Shelf(app["root"]), apps=[app]), [], []
     runtime.build_command = lambda _release, _verb, _command, _shown, _env, _writable, folder, _timeout: ran.append(folder)
     monkeypatch.setattr(runtime_systemd.sandbox, "run", lambda *_words: subprocess.CompletedProcess([], 0, "", ""))
     monkeypatch.setattr(runtime_systemd.host, "ids", lambda _user: (0, 0))

@@ -84,7 +84,7 @@ def test_what_is_allotted_is_written_down_for_root_only(here):
 
 def test_a_deploy_takes_its_ports_from_the_apps_block(here):
     app = dict(loaded(processes=[{"name": "web", "command": "gunicorn pos.wsgi", "port": 1}]), root=f"{here}/pos")
-    chosen = runtime.Runtime(app, releases.Shelf(app["root"])).choose_ports(RELEASE)
+    chosen = runtime.Runtime(app, releases.Shelf(app["root"]), apps=[app]).choose_ports(RELEASE)
     assert chosen["web"] in ports.block(ports.read(), "pos")
 
 
@@ -92,7 +92,7 @@ def test_a_deploy_says_who_may_hold_the_ports_of_an_app(here, monkeypatch):
     app = dict(loaded(processes=[{"name": "web", "command": "gunicorn pos.wsgi", "port": 1}]), root=f"{here}/pos")
     monkeypatch.setattr(host, "port_is_free", lambda _port: False)
     with pytest.raises(host.PhaseError, match="only 0 of 1 processes found a free port") as raised:
-        runtime.Runtime(app, releases.Shelf(app["root"])).choose_ports(RELEASE)
+        runtime.Runtime(app, releases.Shelf(app["root"]), apps=[app]).choose_ports(RELEASE)
     assert raised.value.look.startswith("ss -Htlnpe 'sport >= :2")
 
 

@@ -28,7 +28,7 @@ def test_ansible_packs_nothing_but_what_prints():
 
 def test_the_code_comes_with_the_arguments_and_is_not_shown(tmp_path):
     app = dict(loaded(), root=str(tmp_path / "pos"))
-    arguments = {"app": app, "phases": ["lock", "resolve"], "run": "1", "who": "me", "version": "main", "secrets": {"A": "hush-hush"}}
+    arguments = {"app": app, "apps": [app], "phases": ["lock", "resolve"], "run": "1", "who": "me", "version": "main", "secrets": {"A": "hush-hush"}}
     (tmp_path / "ansible.cfg").write_text(f"[defaults]\ncollections_path = {ROOT}/.ansible/collections\nlocal_tmp = {tmp_path}/local\n"
                                           f"remote_tmp = {tmp_path}/remote\n")
     argv = [str(Path(sys.executable).parent / "ansible"), "localhost", "-i", "localhost,", "-c", "local", "--check", "-vvv", "-e",

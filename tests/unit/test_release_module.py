@@ -33,7 +33,7 @@ def test_what_a_phase_raises_is_told_in_a_sentence(monkeypatch, capsys, tmp_path
     for method in ("take_lock", "rehearse", "rehearse_rollback"):
         monkeypatch.setattr(deploy.Deploy, method, fails)
     app = dict(loaded(), root=str(tmp_path))
-    arguments = {"app": app, "phases": phases, "run": "1", "who": "me", "version": "main", "_ansible_check_mode": check}
+    arguments = {"app": app, "apps": [app], "phases": phases, "run": "1", "who": "me", "version": "main", "_ansible_check_mode": check}
     with patch_module_args(arguments), pytest.raises(SystemExit):
         release.main()
     answer = json.loads(capsys.readouterr().out)
