@@ -52,8 +52,8 @@ STATES = {"running": "active", "restarting": "activating", "created": "inactive"
 class Compose(Runtime):
     """An app's instances as compose projects; its units are containers."""
 
-    def __init__(self, app: dict, shelf, secrets: dict | None = None):
-        super().__init__(app, shelf, secrets)
+    def __init__(self, app: dict, shelf, secrets: dict | None = None, apps: list[dict] | None = None):
+        super().__init__(app, shelf, secrets, apps)
         self.engine = Engine()
         self.source = source.of(app)
         self.registry_password = ""
