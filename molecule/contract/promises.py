@@ -85,7 +85,8 @@ PROMISES = (
     Promise("tasks under way", "Each task runs once, over deploys, rollbacks and failing deploys."),
     Promise("static files", "The hashed files of the release before are served."),
     Promise("media", "What was uploaded is served after a deploy, a rollback and a reboot."),
-    Promise("logs", "The output of all processes goes to a journal of the app's own, whose size has a limit, and to no file."),
+    Promise("logs", "The output of all processes goes to a journal of the app's own, whose size has a limit, and to no file but "
+                    "what Docker keeps for `docker logs`, which has a limit too."),
     Promise("limits", "The kernel limits how many processes each one has, and its memory where the model says a number; in "
                       "containers always."),
 )
