@@ -63,14 +63,15 @@ def here(tmp_path, monkeypatch):
     monkeypatch.setattr(release, "CACHE", str(tmp_path / "cache/code"))
     monkeypatch.setattr(release, "HERE", "ours")
 
-    def load(number: int, keep: bool = True):
+    def load(number: int, keep: bool = True, sent: bool = True):
         folder = tempfile.mkdtemp(dir=tmp_path)
         for name in [name for name in sys.modules if name.startswith("ours.")]:
             monkeypatch.delitem(sys.modules, name)
         monkeypatch.setitem(sys.modules, "ours", types.ModuleType("ours"))
         sys.modules["ours"].__path__ = []
-        loaded = release.load(packed(deploy=f"N = {number}", progress="", versions=""), folder, keep)
-        return loaded[0].N, Path(loaded[0].__file__)
+        code = packed(deploy=f"N = {number}", progress="", versions="") if sent else ""
+        ours = release.load(code, f"{number}" * 64, folder, keep)
+        return (ours[0].N, Path(ours[0].__file__)) if ours else None
 
     return load
 
@@ -87,6 +88,14 @@ def test_the_same_archive_is_unpacked_once(here, tmp_path):
     assert (tmp_path / "cache/code").stat().st_mode & 0o777 == 0o700
 
 
+def test_the_archive_is_asked_for_where_the_host_does_not_have_it(here):
+    assert here(1, sent=False) is None
+    place = here(1)[1]
+    assert here(1, sent=False) == (1, place)
+    assert here(1, sent=False, keep=False) == (1, place)
+    assert here(2, sent=False) is None
+
+
 def test_a_rehearsal_leaves_nothing(here, tmp_path):
     assert here(1, keep=False)[0] == 1
     assert not (tmp_path / "cache").exists()
@@ -97,6 +106,7 @@ def test_what_nobody_uses_any_more_is_removed(here):
     for folder in (old, used):
         os.utime(folder, (time.time() - release.UNUSED_SECONDS - 60,) * 2)
     here(2)
+    here(3)
     assert not old.exists()
     assert used.exists()
 
