@@ -196,7 +196,7 @@ HERE = AnsibleModule.__module__.rpartition(".")[0]
 PHASES = ["lock", "resolve", "choose", "fetch", "copy", "build", "check", "boot", "migrate", "start", "probe", "workers", "quiet", "hand_over", "switch",
           "verify", "join", "relieve", "prune", "retire", "record", "abandon"]
 
-CACHE = "/var/cache/quayside/code"  # root's alone; a folder for each archive, named by its hash
+CACHE = "/var/cache/quayside-code"  # root's alone; a folder for each archive, named by its hash
 UNUSED_SECONDS = 7 * 24 * 3600  # then the folder of an archive is removed: another controller may have another version
 
 
