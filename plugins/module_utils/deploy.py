@@ -304,6 +304,8 @@ class Deploy:
         """Let the code check itself, and read the migration plan: nothing is changed by it."""
         if self.app["database"]["engine"] == "sqlite" and not only_check:
             sqlite_copy.as_app(self.on_sqlite, "prepare", model.sqlite_path(self.app))
+        if self.runtime.may_watch_builds and not only_check:
+            self.runtime.prepare_control(self.release)  # it imports the app on the other core
         self.command({"name": "check", "manage": "check", "may_fail": False, "timeout": LOOK_SECONDS}, phase="check")
         if self.app["database"]["engine"] != "none":
             self.read_plan()
@@ -522,7 +524,7 @@ class Deploy:
     def probe(self) -> None:
         """Wait until the new instance answers at its own sockets."""
         if not self.record.get("of"):
-            self.runtime.prepare_control(self.release)  # it imports the app meanwhile, and not before: it could write to what is sealed now
+            self.runtime.prepare_control(self.release)  # where it was not before: it could write to what is sealed now
         self.runtime.ready(self.release, self.record["started"], self.record["version"])
 
     def old(self):

@@ -58,6 +58,7 @@ class Runtime:
     """
 
     progress = progress.Progress()
+    may_watch_builds = False  # whether code of the app that runs while a release is built can be kept from writing to it
 
     def __init__(self, app: dict, shelf, secrets: dict | None = None, apps: list[dict] | None = None):
         self.app, self.shelf, self.secrets, self.apps = app, shelf, secrets or {}, apps
@@ -132,7 +133,11 @@ class Runtime:
         if workers and self.control is None:
             command = [*self.python(release), self.helper(release, "celery_control.py"), processes.celery_app_of(self.app, workers[0])]
             name = f"control-{os.getpid()}"
-            self.control = celery_workers.Control(self.app, self.one_off(release, command, name, 600), lambda: self.end_one_off(release, name))
+            self.control = celery_workers.Control(self.app, self.onlooker(release, command, name, 600), lambda: self.end_one_off(release, name))
+
+    def onlooker(self, release: str, command: list[str], name: str, timeout: int) -> list[str]:
+        """Return the argv of a one-off that makes nothing of the release."""
+        return self.one_off(release, command, name, timeout)
 
     def manage(self, release: str, name: str, timeout: int) -> ManageProcess:
         """Start a process that runs manage.py commands of a release."""

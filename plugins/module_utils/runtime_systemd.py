@@ -33,6 +33,8 @@ MANAGE_SECONDS = 43200  # a shell that a person left open ends after half a day
 class Systemd(Runtime):
     """An app's instances as systemd units."""
 
+    may_watch_builds = True
+
     def __init__(self, app: dict, shelf, secrets: dict | None = None, apps: list[dict] | None = None):
         super().__init__(app, shelf, secrets, apps)
         self.source = source.of(app)
@@ -420,14 +422,21 @@ class Systemd(Runtime):
         """Return the argv that runs ``command`` in a release's venv, env and sandbox."""
         return self.in_venv(release, self.shelf.record(release)["venv"], command, name, timeout)
 
+    def onlooker(self, release: str, command: list[str], name: str, timeout: int) -> list[str]:
+        """Return the argv of a one-off that may write what a process may, and nothing of the release, whoever owns it yet."""
+        return self.in_venv(release, self.shelf.record(release)["venv"], command, name, timeout, built=("run",))
+
     def end_one_off(self, release: str, name: str) -> None:
         """Stop the unit of a one-off, if it runs; its caller sees it end."""
         host.systemctl("stop", "--", f"{units.helper(self.app, name, release)}.service", check=False)
 
-    def in_venv(self, release: str, venv: str, command: list[str], name: str, timeout: int) -> list[str]:
-        """Return the argv of a one-off: its HOME is an empty folder in memory, and it may write what a process may, and static files until they are sealed."""
+    def in_venv(self, release: str, venv: str, command: list[str], name: str, timeout: int, built: tuple = ("run", "static")) -> list[str]:
+        """Return the argv of a one-off: its HOME is an empty folder in memory, and it may write what a process may, and static files until they are sealed.
+
+        ``built``: the folders of the release that it may write.
+        """
         env = {"PATH": f"{venv}/bin:/usr/local/bin:/usr/bin:/bin", "PYTHONPATH": processes.python_path(self.app, release), "RELEASE": release, "HOME": "/tmp"}
-        writable = [self.shelf.path(release, name) for name in ("run", "static")]
+        writable = [self.shelf.path(release, name) for name in built]
         properties = [local_packages.bound(self.app, self.shelf.path(release, "code")), *units.sandbox(self.app, writable)]
         return host.one_off_argv(self.app, properties, command, units.helper(self.app, name, release), timeout,
                                  processes.code_folder(self.app, release), env, self.env_files(release))

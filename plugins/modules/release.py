@@ -98,7 +98,11 @@ options:
     type: dict
     default: {}
   code:
-    description: Our own code, as the action of this name sends it.
+    description: Our own code, as the action of this name sends it to a host that does not have it.
+    type: str
+    default: ""
+  code_hash:
+    description: SHA-256 of that code, in hexadecimal digits. Where the host has it, C(code) need not be sent.
     type: str
     default: ""
 attributes:
@@ -169,12 +173,21 @@ reason:
   description: Why it failed, without its log.
   type: str
   returned: failure
+code_missing:
+  description: Nothing was done, since the host does not have the code of C(code_hash). The action sends it then.
+  type: bool
+  returned: when only C(code_hash) is given, and the host does not have it
 """
 
 import base64
 import importlib
+import io
 import os
+import shutil
 import sys
+import tempfile
+import time
+import zipfile
 
 from ansible_collections.quayside.django.plugins.module_utils.printed import AnsibleModule
 
@@ -183,15 +196,52 @@ HERE = AnsibleModule.__module__.rpartition(".")[0]
 PHASES = ["lock", "resolve", "choose", "fetch", "copy", "build", "check", "boot", "migrate", "start", "probe", "workers", "quiet", "hand_over", "switch",
           "verify", "join", "relieve", "prune", "retire", "record", "abandon"]
 
+CACHE = "/var/cache/quayside-code"  # root's alone; a folder for each archive, named by its hash
+UNUSED_SECONDS = 7 * 24 * 3600  # then the folder of an archive is removed: another controller may have another version
 
-def load(code: str, folder: str):
-    """Return our modules ``deploy``, ``progress`` and ``versions``, from the archive that the action has sent, or from where Python finds them."""
-    if code:
-        path = os.path.join(folder, "code.zip")
-        with open(path, "xb") as file:
-            file.write(base64.b64decode(code))
-        sys.modules[HERE].__path__.append(path)
+
+def load(code: str, code_hash: str, folder: str, keep: bool):
+    """Return our modules ``deploy``, ``progress`` and ``versions``; None where the host does not have the code and it was not sent.
+
+    They come from the archive that the action has sent, or from where Python finds them when none was. ``folder``: where the archive is put for
+    this run. ``keep``: unpack it for later runs too, so that it is sent once, and Python compiles it only once (a second of CPU).
+    """
+    place = os.path.join(CACHE, code_hash)
+    if code_hash and os.path.isdir(place):
+        if keep:
+            os.utime(place)
+        sys.modules[HERE].__path__.append(place)
+    elif code:
+        packed = base64.b64decode(code)
+        sys.modules[HERE].__path__.append(unpacked(packed, place) if keep else archived(packed, folder))
+    elif code_hash:
+        return None
     return tuple(importlib.import_module(f"{HERE}.{name}") for name in ("deploy", "progress", "versions"))
+
+
+def archived(packed: bytes, folder: str) -> str:
+    """Return the path of the archive, which is of use for this run only."""
+    path = os.path.join(folder, "code.zip")
+    with open(path, "xb") as file:
+        file.write(packed)
+    return path
+
+
+def unpacked(packed: bytes, place: str) -> str:
+    """Unpack the archive into ``place``, below ``CACHE``, and return that; remove what nobody has used for long."""
+    os.makedirs(CACHE, 0o700, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=CACHE) as half:
+        with zipfile.ZipFile(io.BytesIO(packed)) as file:
+            file.extractall(os.path.join(half, "code"))
+        try:
+            os.rename(os.path.join(half, "code"), place)
+        except OSError:
+            if not os.path.isdir(place):  # else a run beside this one was the first
+                raise
+    for entry in os.scandir(CACHE):
+        if entry.stat().st_mtime < time.time() - UNUSED_SECONDS:
+            shutil.rmtree(entry.path, ignore_errors=True)
+    return place
 
 
 def rehearse(module: AnsibleModule, core, deploy) -> None:
@@ -237,10 +287,14 @@ def main() -> None:
             "registry_password": {"type": "str", "default": "", "no_log": True},
             "failure": {"type": "dict", "default": {}},
             "code": {"type": "str", "default": "", "no_log": True},
+            "code_hash": {"type": "str", "default": "", "no_log": False},
         },
         supports_check_mode=True,
     )
-    core, progress, versions = load(module.params.pop("code"), module.tmpdir)
+    ours = load(module.params.pop("code"), module.params.pop("code_hash"), module.tmpdir, keep=os.geteuid() == 0 and not module.check_mode)
+    if ours is None:
+        module.exit_json(changed=False, code_missing=True)
+    core, progress, versions = ours
     options = dict(module.params, hazards=module.params["allow_hazards"], check=module.check_mode)
     wrong = [versions.refusal(module.params[name]) for name in ("version", "target_version")]
     wrong += [versions.release_refusal(module.params[name]) for name in ("release", "target")]

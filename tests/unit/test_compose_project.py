@@ -406,3 +406,13 @@ def test_an_image_without_a_shell_is_refused_before_its_servers_start(without, w
     assert len(asked) == 2  # once for each image
     assert [method for method, *_others in said][:2] == ["HEAD", "HEAD"]
     assert bool([method for method, *_others in said if method == "POST"]) is not bool(words)
+
+
+def test_memory_of_a_container_follows_from_all_apps_of_the_host(monkeypatch, tmp_path):
+    monkeypatch.setattr(runtime_compose.host, "size", lambda: (2, 4096))
+    app, other = dict(loaded(runtime="compose"), root=str(tmp_path)), loaded(name="annex", domains=["annex.example.com"])
+    alone, beside = (runtime_compose.Compose(app, Shelf(app["root"]), apps=apps).with_processes(app["processes"]) for apps in ([app], [app, other]))
+    assert (alone.neighbours, beside.neighbours) == ([], [other])
+    assert alone.plan() != beside.plan()
+    with pytest.raises(ValueError, match="made without the apps of its host"):
+        runtime_compose.Compose(app, Shelf(app["root"])).sizes()

@@ -44,6 +44,7 @@ class Runtime:
 
     source = control = None
     registry_password = ""
+    may_watch_builds = False
 
     def __init__(self, world, app):
         self.world, self.app = world, app
@@ -232,6 +233,13 @@ def test_what_the_app_may_still_write_to_runs_only_to_see_it_start(world):
     assert world.sealed == [False, True]
     assert set(world.control) == {True}
     assert calls.index("stop servers of bbbbbbb") < calls.index("commands ended") < calls.index("probe")
+
+
+def test_what_can_write_to_nothing_of_the_release_begins_before_the_commands(world, monkeypatch):
+    monkeypatch.setattr(Runtime, "may_watch_builds", True)
+    world.run(DEPLOY)
+    assert world.control[0] is False  # what it is started for comes after the seal
+    assert world.control[-1] is True
 
 
 @pytest.mark.parametrize("log", [NO_MODULE, MISSING_FILE, "KeyError: 'STRIPE_KEY'", "PermissionError: [Errno 30] Read-only file system", ""])

@@ -53,3 +53,17 @@ def test_who_does_not_know_the_apps_of_the_host_sizes_none(what):
     app = loaded()
     with pytest.raises(ValueError, match="made without the apps of its host"):
         getattr(runtime_systemd.Systemd(app, releases.Shelf(app["root"])), what)()
+
+
+def test_what_speaks_with_workers_may_write_nothing_that_is_sealed_later(monkeypatch, tmp_path):
+    app = dict(loaded(), root=str(tmp_path))
+    runtime = runtime_systemd.Systemd(app, releases.Shelf(app["root"]), apps=[app])
+    monkeypatch.setattr(runtime.shelf, "record", lambda _release: {"venv": "/venv"})
+    folder = f"{tmp_path}/releases/{RELEASE}"
+    writable = {}
+    for verb in ("one_off", "onlooker"):
+        words = getattr(runtime, verb)(RELEASE, ["true"], "x", 1)
+        writable[verb] = {path for word in words if "ReadWritePaths=" in word for path in word.partition("ReadWritePaths=")[2].split()
+                          if path.lstrip("-+").startswith(folder)}
+    assert f"{folder}/static" in " ".join(writable["one_off"])
+    assert [path.lstrip("-+") for path in writable["onlooker"]] == [f"{folder}/run"]
