@@ -44,7 +44,7 @@ def run(tmp_path):
         made.app, made.options, made.notes = app, {"first": True, "hazards": False}, []
         made.shelf, made.release, made.record, made.process = releases.Shelf(str(tmp_path)), release, {"from": live}, None
         process = Process(fails, late)
-        made.runtime = type("Runtime", (), {"manage": lambda self, *words: process, "by_hand": lambda self, *words: "by hand"})()
+        made.runtime = type("Runtime", (), {"may_watch_builds": False, "manage": lambda self, *words: process, "by_hand": lambda self, *words: "by hand"})()
         try:
             made.check()
             made.migrate()
