@@ -10,7 +10,7 @@ import os
 import pwd
 import stat
 
-from ansible_collections.quayside.django.plugins.module_utils import contained, fields, host, units
+from ansible_collections.quayside.django.plugins.module_utils import contained, fields, host, local_firewall, units
 from ansible_collections.quayside.django.plugins.module_utils.docker_engine import Engine, EngineError
 
 UNIT_FOLDERS = ("/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
@@ -55,7 +55,8 @@ def of_user(app: dict, seen: dict) -> list[str]:
         if group and group["gid"] != user["gid"]:
             return [f"user: the group {name} is not the one of the user {name}: {take}"]
         return []
-    if group:
+    # The role redis makes the group before there is a user. Of another name than the app's, its Redis proves nothing: `user` may just have been changed.
+    if group and not (seen["redis_user"] and name == app["name"]):
         return [f"user: the group {name} is there without a user of that name, so it is not of this app's making: {take}, or remove it if nothing needs it "
                 f"(groupdel {name})"]
     return []
@@ -114,6 +115,7 @@ def look(app: dict, groups: list[str]) -> dict:
     engine = here and app["runtime"] == "compose" and os.path.exists("/var/run/docker.sock")
     return {"files": files(app, names) if here else {}, "loaded": loaded(f"{app['name']}.service") if here else {},
             "user": user(app["user"]) if here else None, "group": group(app["user"]) if here else None,
+            "redis_user": user(local_firewall.redis_user(app["name"])) if here else None,
             "root": root(app["root"]) if here else {"kind": "missing", "names": [], "above": {}},
             "network": network(app["network"]) if engine else None, "images": images(app) if engine else {},
             "roles": roles() if databases else {},

@@ -15,6 +15,11 @@ LISTEN = {
     "daphne": (("-u", "-p", "-b"), '-u "$SOCKET"', "-b {address} -p $PORT"),
     "granian": (("--uds", "--host", "--port"), '--uds "$SOCKET"', "--host {address} --port $PORT"),
 }
+# First word of a command -> the flags that let the edge open a socket of it, where the server leaves the mode to its umask; only its group reaches the folder.
+OPEN = {
+    "hypercorn": (("-m", "--umask"), "--umask 7"),
+    "granian": (("--uds-permissions",), "--uds-permissions 660"),
+}
 # First word of a command -> the other flags that it needs.
 HTTP_SERVERS = {
     "gunicorn": [(("-w", "--workers"), "--workers {workers}"), (("--threads",), "--threads {threads}"),
@@ -244,6 +249,8 @@ def full_command(app: dict, process: dict, workers: int, lib: str = "", image_en
         if not given(words, flags):
             # In a container 0.0.0.0 is the app's own network; on a host it would be the world.
             added.append(socket if process["socket"] else port.format(address="0.0.0.0" if app["runtime"] == "compose" else "127.0.0.1"))
+        if process["socket"] and name in OPEN and not given(words, OPEN[name][0]):
+            added.append(OPEN[name][1])
         silent = process.get("silent", []) if name == "gunicorn" else []
         if name in READ_CONCURRENCY and process["workers"] == "auto" and (own_concurrency(app, process) or "WEB_CONCURRENCY" in image_env):
             silent = [*silent, "workers"]

@@ -170,6 +170,7 @@ class Runtime:
                     hint = self.heard(release, process) or self.waits(process)
                     reason = f"processes[{process['name']}]: {at_once}{result.reason}{self.patience(result.seconds)}{hint}"
                     raise host.PhaseError(reason, *self.log(release, process, started))
+            self.reachable(release, process)
         self.dead(wanted, started)
 
     def booted(self, release: str, started: float) -> str:
@@ -183,6 +184,8 @@ class Runtime:
             check = dataclasses.replace(self.check_of(release, process, ""), status=tuple(range(100, 600)), text="", json=None, headers={})
             if not self.asked(release, [check], started).ok:
                 silent.append(process["name"])
+            else:
+                self.reachable(release, process)
         self.dead(self.members(release, "servers"), started)
         return f"{', '.join(silent)} did not answer within {self.app['health']['timeout']} s (health.timeout)" if silent else ""
 
@@ -210,6 +213,9 @@ class Runtime:
         seen = cgroup.memory(pid) if pid else {}
         if process and (seen.get("kills") or killed):
             raise host.PhaseError(f"{name}: {cgroup.told(seen)}: {cgroup.advice(process)}", *self.last_output(name))
+
+    def reachable(self, _release: str, _process: dict) -> None:
+        """Raise PhaseError when the edge cannot ask a server that has answered us, who ask as root."""
 
     def heard(self, _release: str, _process: dict) -> str:
         """Return where a process listens when that is not where it is asked; empty where nobody knows better."""

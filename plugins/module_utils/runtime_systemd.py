@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import stat
 import time
 
 from ansible_collections.quayside.django.plugins.module_utils import (
@@ -462,6 +463,15 @@ class Systemd(Runtime):
         if process["socket"]:
             return {"socket": self.shelf.path(release, "run", f"{process['name']}.sock")}
         return {"url": f"http://127.0.0.1:{self.shelf.record(release)['ports'][process['name']]}"}
+
+    def reachable(self, release: str, process: dict) -> None:
+        """Raise PhaseError when the mode of a server's socket keeps the edge out; its folder lets in the app and the edge alone."""
+        path = self.place(release, process).get("socket")
+        known = contained.state(path) if path and self.app["edge"] != "none" else None
+        if known and not known.st_mode & stat.S_IWGRP:
+            raise host.PhaseError(f"processes[{process['name']}]: its socket has the mode {stat.S_IMODE(known.st_mode):04o}, so the edge, which is in the "
+                                  "socket's group, cannot open it: let the command make it with the mode 0660 (waitress-serve --unix-socket-perms=660, "
+                                  "uwsgi --chmod-socket=660), or set port in the app model and listen on $PORT")
 
     def log(self, release: str, process: dict, since: float) -> tuple[str, str]:
         """Return the last lines of a process's log, and the command that shows more."""

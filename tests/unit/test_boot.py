@@ -2,12 +2,13 @@
 """What counts as started before the migrations have run, and what the commands of a release may mend."""
 from __future__ import annotations
 
+import contextlib
 import http.server
 import threading
 import time
 
 import pytest
-from ansible_collections.quayside.django.plugins.module_utils import host, release_commands, releases
+from ansible_collections.quayside.django.plugins.module_utils import host, http_health, release_commands, releases
 from ansible_collections.quayside.django.plugins.module_utils.runtime_compose import Compose
 from ansible_collections.quayside.django.plugins.module_utils.runtime_systemd import Systemd
 from samples import RELEASE, loaded
@@ -74,6 +75,25 @@ def test_one_that_died_is_an_error_whatever_another_answers(server, kind, runtim
     with pytest.raises(host.PhaseError) as caught:
         instance(runtime, kind, url, "its log").booted(RELEASE, time.time())
     assert caught.value.log == "its log"
+
+
+@pytest.mark.parametrize(("mode", "edge", "words"), [
+    (0o660, "nginx", ""), (0o666, "nginx", ""), (0o777, "nginx", ""), (0o600, "none", ""),
+    (0o600, "nginx", "its socket has the mode 0600"), (0o750, "nginx", "its socket has the mode 0750"),
+])
+@pytest.mark.parametrize("phase", ["booted", "ready"])
+def test_a_socket_that_the_edge_cannot_open_is_an_error_before_the_switch(tmp_path, monkeypatch, phase, mode, edge, words):
+    app = loaded(processes=PROCESSES[:1], edge=edge, health={"path": "/healthz/", "timeout": 5})
+    runtime = Systemd(app, releases.Shelf(str(tmp_path)), apps=[app])
+    monkeypatch.setattr(runtime, "dead", lambda _wanted, _since: "")
+    monkeypatch.setattr(runtime, "asked", lambda _release, _checks, _started: http_health.Result(True, "", 1, 0.1))
+    path = tmp_path / "releases" / RELEASE / "run" / "web.sock"
+    path.parent.mkdir(parents=True)
+    path.touch()  # only its mode counts
+    path.chmod(mode)
+    ask = runtime.booted if phase == "booted" else lambda release, started: runtime.ready(release, started, "v1")
+    with pytest.raises(host.PhaseError, match=words) if words else contextlib.nullcontext():
+        ask(RELEASE, time.time())
 
 
 MIGRATE, STATIC = {"manage": "migrate --noinput"}, {"manage": "collectstatic --noinput"}

@@ -11,8 +11,8 @@ import pytest
 from ansible_collections.quayside.django.plugins.module_utils import container_units, foreign, units
 from samples import CELERY, loaded
 
-EMPTY = {"files": {}, "loaded": {}, "user": None, "group": None, "root": {"kind": "missing", "names": [], "above": {}}, "network": None, "images": {},
-         "roles": {}, "known": False}
+EMPTY = {"files": {}, "loaded": {}, "user": None, "group": None, "redis_user": None, "root": {"kind": "missing", "names": [], "above": {}}, "network": None,
+         "images": {}, "roles": {}, "known": False}
 OURS = {"uid": 998, "gid": 997, "home": "/opt/pos/shared", "shell": "/usr/sbin/nologin"}
 ROLE = {"strong": False, "owns": ["pos"]}
 
@@ -25,6 +25,8 @@ def judged(app=None, **seen):
 @pytest.mark.parametrize("seen", [
     {}, {"user": OURS, "group": {"gid": 997}}, {"user": {**OURS, "home": "/srv/before/shared"}, "group": {"gid": 997}},
     {"user": {**OURS, "home": "/var/lib/quayside/pos"}, "group": {"gid": 997}},
+    # A run of site.yml that ended after the Redis of the app and before the app itself.
+    {"group": {"gid": 997}, "redis_user": {"uid": 996, "gid": 65534, "home": "/nonexistent", "shell": "/usr/sbin/nologin"}},
     {"root": {"kind": "folder", "names": ["releases", "shared", "live", "anything"], "above": {}}},
     {"root": {"kind": "folder", "names": [], "above": {}}}, {"root": {"kind": "folder", "names": ["lost+found", "shared"], "above": {}}},
     {"network": "pos"}, {"roles": {"pos": ROLE}}, {"roles": {"pos": {"strong": False, "owns": []}}}, {"roles": {"postgres": {"strong": True, "owns": ["x"]}}},
@@ -64,6 +66,11 @@ def test_an_empty_host_and_what_earlier_versions_made_are_fine(seen):
 def test_what_somebody_else_made_is_refused_with_the_reason(seen, words):
     (found,) = judged(**seen)
     assert found.startswith(f"app pos: {words}"), found
+
+
+def test_the_group_of_a_changed_user_is_not_taken_over():
+    (found,) = judged(loaded(user="till"), group={"gid": 103}, redis_user={"uid": 996, "gid": 65534, "home": "/nonexistent", "shell": "/usr/sbin/nologin"})
+    assert found.startswith("app pos: user: the group till is there without a user of that name")
 
 
 @pytest.fixture
