@@ -109,7 +109,7 @@ def test_the_edge_does_not_reach_the_victims_services(box, service, port):
 
 @pytest.mark.on("nb-nginx")
 def test_the_victims_redis_wants_a_password(box):
-    """Finding 26: by default."""
+    """Finding 26: with the password that secrets.yml makes. The client asks without it."""
     assert "NOAUTH" in box.inside("docker exec victim-services-redis-1 redis-cli get note 2>&1; true")
 
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Images and builds: an archive that brings names along, a Dockerfile of somebody who can push, and what containers run from."""
+import os
 import re
 import threading
 
@@ -128,11 +129,25 @@ def test_a_build_reaches_no_container_of_a_neighbour_and_no_metadata(box, repair
 @pytest.mark.on("nb-nginx")
 def test_a_build_has_a_limit_of_memory_and_of_processes(box, repaired):
     """Finding 23: seen from the host while RUN sleeps: some cgroup between it and the server has each limit."""
-    mark, found = "sleep 17.0815", []
+    number, found = f"17.{os.getpid():07d}", []  # another one each time, or the build would take the layer of before
 
     def look():
-        script = """
+        script = f"NUMBER = {number!r}\n" + """
 import os, time
+LIMITS = {"memory.limit_in_bytes": "memory", "memory.max": "memory", "pids.max": "processes"}  # of both versions of cgroups
+own = {names: os.path.dirname(path) for _number, names, path in (line.split(":", 2) for line in open("/proc/1/cgroup").read().split())}
+def above(root, path, top):
+    found = set()
+    while path.startswith(top) and path != top:
+        for name in LIMITS:
+            try:
+                value = open(root + path + "/" + name).read().strip()
+            except OSError:
+                continue
+            if value != "max" and int(value) < 1 << 60:
+                found.add(LIMITS[name])
+        path = os.path.dirname(path)
+    return found
 end = time.time() + 240
 while time.time() < end:
     for pid in filter(str.isdigit, os.listdir("/proc")):
@@ -140,20 +155,12 @@ while time.time() < end:
             line = open(f"/proc/{pid}/cmdline").read().split(chr(0))
         except OSError:
             continue
-        if line[:2] == ["sleep", "17.0815"]:
-            path = open(f"/proc/{pid}/cgroup").read().split("::")[1].strip()
-            own = open("/proc/1/cgroup").read().split("::")[1].strip()
-            top = os.path.dirname(own) if own.endswith("init.scope") else own
-            limits = {}
-            while path.startswith(top) and path != top:
-                for name in ("memory.max", "pids.max"):
-                    try:
-                        value = open("/sys/fs/cgroup" + path + "/" + name).read().strip()
-                    except OSError:
-                        continue
-                    if value != "max":
-                        limits.setdefault(name, value)
-                path = os.path.dirname(path)
+        if line[:2] == ["sleep", NUMBER]:
+            limits = set()
+            for entry in open(f"/proc/{pid}/cgroup").read().split():
+                _number, names, path = entry.split(":", 2)
+                if names or os.path.exists("/sys/fs/cgroup/cgroup.controllers"):
+                    limits |= above("/sys/fs/cgroup/" + names, path, own[names])
             print(sorted(limits))
             raise SystemExit
     time.sleep(0.5)
@@ -163,9 +170,9 @@ print("no such process")
 
     watcher = threading.Thread(target=look)
     watcher.start()
-    deployed_from(box, {"Dockerfile": DOCKERFILE.replace("COPY . .", f"RUN {mark}\nCOPY . .")})
+    deployed_from(box, {"Dockerfile": DOCKERFILE.replace("COPY . .", f"RUN sleep {number}\nCOPY . .")})
     watcher.join()
-    assert found == ["['memory.max', 'pids.max']"]
+    assert found == ["['memory', 'processes']"]
 
 
 @pytest.mark.on("nb-nginx")
