@@ -93,6 +93,8 @@ PROMISES = (
 # Server -> the rows that all tests of the row have been seen to pass on it; the others have yet to run there, or to run whole.
 SEEN = {
     "ct-systemd": ("drain", "deploy within a drain", "exit 0", "exit 1", "kill by hand", "stop by hand"),
+    "ct-compose": ("drain", "deploy within a drain", "health", "exit 0", "exit 1", "kill -9", "OOM kill", "kill by hand", "engine restart", "engine stop",
+                   "engine crash", "stop by hand", "prune by hand", "time-out of a one-off", "media", "logs", "limits"),
     "ct-traefik": ("drain", "deploy within a drain", "health", "exit 0", "exit 1", "kill -9", "OOM kill", "kill by hand", "reboot", "engine restart",
                    "engine stop", "engine crash", "stop by hand", "prune by hand", "time-out of a one-off", "media", "logs", "limits"),
 }
