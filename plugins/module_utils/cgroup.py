@@ -5,15 +5,18 @@ Everything is found by the id of a main process, since systemd and Docker name i
 """
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
+from collections import Counter
 
 from ansible_collections.quayside.django.plugins.module_utils import host, processes
 
 ROOT, PROC = "/sys/fs/cgroup", "/proc"
 UNLIMITED = 1 << 60  # version 1 writes the largest number of pages for "no limit"
 SERVERS = {*processes.HTTP_SERVERS, "uwsgi", "waitress-serve"}
+KILL = re.compile(r"oom-kill:.*?,task_memcg=(\S*?),task=")  # where the process was, wherever the limit is
 SHELLS = ("sh", "bash", "dash", "ash", "zsh")
 
 
@@ -44,6 +47,20 @@ def memory(pid: int, root: str = ROOT, proc: str = PROC) -> dict:
     cached = number("inactive_file" if unified else "total_inactive_file", host.text(f"{place}/memory.stat"))
     most = int(limit) if limit.strip().isdigit() else 0
     return {"used": max(0, int(usage) - cached), "limit": most if most < UNLIMITED else 0, "kills": number("oom_kill", events)}
+
+
+def past_kills() -> Counter:
+    """Return name of a unit, or id of a container -> its processes that the kernel has killed for memory, as far as the kernel's log goes.
+
+    When a main process is killed, its cgroup and the count in it go too, and Docker and systemd forget the kill at the next start.
+    """
+    # The journal goes back to the boot; where it has no kernel messages (in a container), there is the kernel's own buffer.
+    for argv in (["journalctl", "--dmesg", "--quiet", "--no-pager", "--output=cat", "--grep=oom-kill:"], ["dmesg"]):
+        with contextlib.suppress(host.PhaseError):
+            places = KILL.findall(host.run(argv, check=False, timeout=20).stdout)
+            if places:
+                return Counter(name for place in places for name in {re.sub(r"^docker-(.*)\.scope$", r"\1", part) for part in place.split("/")})
+    return Counter()
 
 
 def number(name: str, text: str) -> int:

@@ -326,10 +326,13 @@ class Runtime:
         """Return what is known of the containers of the app's database and cache; none where those are the host's."""
         return []
 
-    def seen(self, process: str, pid: int, **more) -> dict:
-        """Return what is known of a unit or container: ``more``, its memory in bytes, and the command lines that run in it."""
-        memory = cgroup.memory(pid) if pid else {}
-        return {"process": process, "used": 0, "limit": 0, "kills": 0, **memory, "commands": cgroup.commands(pid) if pid else [], **more}
+    def seen(self, process: str, pid: int, kills: int, **more) -> dict:
+        """Return what is known of a unit or container: ``more``, its memory in bytes, and the command lines that run in it.
+
+        ``kills``: processes of it that the kernel has killed for memory by ``cgroup.past_kills``; its cgroup may know of more.
+        """
+        memory = {"used": 0, "limit": 0, "kills": 0, **(cgroup.memory(pid) if pid else {})}
+        return {"process": process, **memory, "kills": max(kills, memory["kills"]), "commands": cgroup.commands(pid) if pid else [], **more}
 
     def base_ages(self, _release: str) -> dict:
         """Return image -> days since the oldest layer of its base was made; none without images."""

@@ -11,6 +11,7 @@ import subprocess
 import time
 
 from ansible_collections.quayside.django.plugins.module_utils import (
+    cgroup,
     compose_project,
     contained,
     container_units,
@@ -526,19 +527,22 @@ class Compose(Runtime):
 
     def describe(self, release: str) -> list[dict]:
         """Return what is known of each container of a release; ``state`` is Docker's, ``runs`` the same in systemd's words."""
-        return [self.described(name) for name in self.shelf.units(release)]
+        kills = cgroup.past_kills()
+        return [self.described(name, kills) for name in self.shelf.units(release)]
 
     def describe_services(self) -> list[dict]:
         """Return the same of the containers of the app's database and cache."""
         listed = self.engine.get("/containers/json", all=True, filters={"label": [f"quayside.app={self.app['name']}", "quayside.service"]})
-        return [dict(self.described(one["Names"][0].lstrip("/")), process=one["Labels"]["quayside.service"]) for one in listed]
+        kills = cgroup.past_kills()
+        return [dict(self.described(one["Names"][0].lstrip("/"), kills), process=one["Labels"]["quayside.service"]) for one in listed]
 
-    def described(self, name: str) -> dict:
-        """Return what is known of one container."""
+    def described(self, name: str, kills: dict) -> dict:
+        """Return what is known of one container; ``kills`` as of ``cgroup.past_kills``."""
         known = self.known(name)
         state, config = known.get("State", {}), known.get("Config", {})
         volumes = [mount["Destination"] for mount in known.get("Mounts") or [] if mount.get("Type") == "volume" and ANONYMOUS.match(mount.get("Name", ""))]
-        return self.seen(self.process_of(known).get("name", ""), state.get("Pid", 0), name=name, state=state.get("Status", "missing"),
+        return self.seen(self.process_of(known).get("name", ""), state.get("Pid", 0), kills.get(known.get("Id", ""), 0), name=name,
+                         state=state.get("Status", "missing"),
                          runs=STATES.get(state.get("Status", ""), "missing"), health=(state.get("Health") or {}).get("Status", ""),
                          status=state.get("ExitCode", 0), image=config.get("Image", ""), since=state.get("StartedAt", "")[:19],
                          restarts=known.get("RestartCount", 0), killed=bool(state.get("OOMKilled")), volumes=volumes)

@@ -9,6 +9,7 @@ import time
 
 from ansible_collections.quayside.django.plugins.module_utils import (
     builds,
+    cgroup,
     contained,
     deploy_key,
     env_file,
@@ -481,10 +482,12 @@ class Systemd(Runtime):
         """Return which of the units has died since it was started, and how; empty while all live. Its log is in the error."""
         shown = host.systemctl("show", "-p", "Id,ActiveState,SubState,Result,NRestarts,ExecMainStatus,Job,MainPID", "--", *wanted).stdout
         for unit in blocks(shown):
-            self.spared(unit.get("Id", ""), self.process_of(unit.get("Id", "")), int(unit.get("MainPID", "0")), unit.get("Result") == "oom-kill")
+            name = unit.get("Id", "")
             ended = unit.get("ActiveState") == "inactive" and not unit.get("Job", "").strip("0")  # with a job it has yet to start
-            if ended or unit.get("ActiveState") == "failed" or unit.get("SubState") == "auto-restart" or unit.get("NRestarts", "0") != "0":
-                name = unit.get("Id", "")
+            died = ended or unit.get("ActiveState") == "failed" or unit.get("SubState") == "auto-restart" or unit.get("NRestarts", "0") != "0"
+            killed = unit.get("Result") == "oom-kill" or (died and cgroup.past_kills()[name] > 0)
+            self.spared(name, self.process_of(name), int(unit.get("MainPID", "0")), killed)
+            if died:
                 raise host.PhaseError(f"{name.removesuffix('.service')} died at its start ({unit.get('Result')}, status {unit.get('ExecMainStatus')})",
                                       host.journal(name, since), f"{host.JOURNAL} -u {name} --no-pager")
         return ""
@@ -504,7 +507,8 @@ class Systemd(Runtime):
         if not names:
             return []
         shown = host.systemctl("show", "-p", "Id,LoadState,ActiveState,Result,NRestarts,ExecMainStatus,MainPID,ActiveEnterTimestamp", "--", *names).stdout
-        return [self.seen(self.process_of(unit["Id"]).get("name", ""), int(unit.get("MainPID", "0")), name=unit["Id"],
+        kills = cgroup.past_kills()
+        return [self.seen(self.process_of(unit["Id"]).get("name", ""), int(unit.get("MainPID", "0")), kills[unit["Id"]], name=unit["Id"],
                           state=unit["ActiveState"] if unit.get("LoadState") == "loaded" else "missing",
                           runs=unit["ActiveState"] if unit.get("LoadState") == "loaded" else "missing", health="", status=int(unit.get("ExecMainStatus") or 0),
                           image="", since=unit.get("ActiveEnterTimestamp", ""), restarts=int(unit.get("NRestarts", "0")),

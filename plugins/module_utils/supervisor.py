@@ -37,6 +37,8 @@ UP = ("running", "restarting", "paused", "removing")  # states of a container th
 HELPER = re.compile(r"^quayside-(stop|replace)@(.+)-(\d{14}-[0-9a-f]{7})-\d+\.service\Z")
 STOP = 86400  # seconds that the engine may take for a stop: it has the time of each container, and systemd that of all
 MADE = 3600  # seconds after its begin: a release that is still being made was left by a deploy that died
+ENGINE = "/run/docker.pid"  # written when the engine starts
+KILLED = 137  # status of what SIGKILL has ended
 LATE = 30  # seconds after its limit: a one-off is still there, so whoever was to end it has died
 
 
@@ -104,7 +106,7 @@ def idle(path: str, locks: str, now: float, started: float) -> bool:
 # Containers
 
 class Container(NamedTuple):
-    """A container of a release. ``started``: its last start, epoch seconds; long ago where there was none."""
+    """A container of a release. ``started``, ``ended``: its last start and end, epoch seconds; long ago where there was none. ``status`` of that end."""
 
     name: str
     id: str
@@ -112,6 +114,8 @@ class Container(NamedTuple):
     state: str
     policy: str = ""
     started: float = 0
+    ended: float = 0
+    status: int = 0
 
 
 class Plan(NamedTuple):
@@ -160,6 +164,15 @@ def epoch(text: str) -> float:
     return whole.timestamp() + float(f"0{text[19:].rstrip('Z')}" if text[19:20] == "." else 0)
 
 
+def is_ended_by_hand(path: str) -> bool:
+    """Return whether a person has ended a container, by the file that the engine keeps of it; no answer of its API has this."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return json.load(file).get("HasBeenManuallyStopped", False)
+    except (OSError, ValueError):
+        return False
+
+
 def services(units: list[str], project: str) -> list[str]:
     """Return the services of a compose project by the names of their containers."""
     return [name.removeprefix(f"{project}-").removesuffix("-1") for name in units]
@@ -206,8 +219,9 @@ class Supervisor:
                 if error.status == 404:  # it went meanwhile
                     continue
                 raise
-            found[name] = Container(name, one["Id"], one["Labels"]["quayside.release"], more["State"]["Status"],
-                                    more["HostConfig"]["RestartPolicy"]["Name"], epoch(more["State"]["StartedAt"]))
+            state = more["State"]
+            found[name] = Container(name, one["Id"], one["Labels"]["quayside.release"], state["Status"], more["HostConfig"]["RestartPolicy"]["Name"],
+                                    epoch(state["StartedAt"]), epoch(state["FinishedAt"]), state["ExitCode"])
         return found
 
     def stops(self, since: float, until: float) -> list[dict]:
@@ -215,6 +229,18 @@ class Supervisor:
         filters = {"type": ["container"], "event": ["stop"], "label": [f"quayside.app={self.app}"]}
         said = self.engine.get("/events", since=f"{since:.9f}", until=f"{until:.9f}", filters=filters)
         return [said] if isinstance(said, dict) else [json.loads(line) for line in (said or "").splitlines()]
+
+    def forgotten_stops(self, since: float, containers: Iterable[Container]) -> list[dict]:
+        """Return, as events, the stops since the last look that an engine which was started anew after them no longer tells.
+
+        Its file of a container says that a person ended it, and not how: a kill, which is a crash, has another status.
+        """
+        begun = 0.0
+        with contextlib.suppress(OSError):
+            begun = os.stat(ENGINE).st_mtime
+        ended = [one for one in containers if one.state not in UP and since <= one.ended < begun and one.status != KILLED]
+        folder = self.engine.get("/info")["DockerRootDir"] if ended else ""
+        return [{"Actor": {"ID": one.id}, "timeNano": one.ended * 1e9} for one in ended if is_ended_by_hand(f"{folder}/containers/{one.id}/config.v2.json")]
 
     def idle(self) -> bool:
         """Return whether no deploy is at work."""
@@ -338,7 +364,8 @@ class Supervisor:
         if not self.idle() or live in helpers["replace"] or not is_active(self.app):
             return 0
         units = self.read(live, "units").split()
-        stopped = stopped_by_hand(before["stopped"], events, [known[name] for name in units if name in known])
+        mine = [known[name] for name in units if name in known]
+        stopped = stopped_by_hand(before["stopped"], [*events, *self.forgotten_stops(before["seen"], mine)], mine)
         for name in units:
             if name in known and known[name].id in stopped and known[name].id not in before["stopped"]:
                 say(f"{name} was stopped by hand, and stays so until {self.app} is started again or has its next release")

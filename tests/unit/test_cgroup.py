@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.quayside.django.plugins.module_utils import cgroup
+from ansible_collections.quayside.django.plugins.module_utils import cgroup, host
 
 MB = 2 ** 20
 V2 = {"memory.current": f"{300 * MB}\n", "memory.max": f"{512 * MB}\n", "memory.stat": f"anon 1\ninactive_file {100 * MB}\n",
@@ -33,6 +33,29 @@ def kernel(tmp_path, version, files, members=None):
 @pytest.mark.parametrize(("version", "files"), [(1, V1), (2, V2)])
 def test_memory_without_cached_files_and_kills_of_any_process(tmp_path, version, files):
     assert cgroup.memory(42, **kernel(tmp_path, version, files)) == {"used": 200 * MB, "limit": 512 * MB, "kills": 2}
+
+
+KILLED = "oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=x,mems_allowed=0,oom_memcg=/{0},task_memcg=/{0},task=python,pid=28652,uid=993"
+UNIT = "pos.slice/pos-web@20261128000000-aaaaaaa.service"
+
+
+@pytest.mark.parametrize(("journal", "buffer", "kills"), [
+    ([UNIT, UNIT, "docker/4f5c"], None, {UNIT.rpartition("/")[2]: 2, "4f5c": 1}),
+    ([], ["docker/4f5c", "system.slice/docker-ab12.scope/init"], {"4f5c": 1, "ab12": 1}),
+    ([], [], {"4f5c": 0}),
+], ids=["journal", "the buffer of the kernel", "none"])
+def test_a_kill_of_a_main_process_is_in_the_log_of_the_kernel(monkeypatch, journal, buffer, kills):
+    logs = {"journalctl": [KILLED.format(place) for place in journal], "dmesg": [f"[47503.562168] {KILLED.format(place)}" for place in buffer or []]}
+    asked = []
+
+    def run(argv, **_how):
+        asked.append(argv[0])
+        return type("Done", (), {"stdout": "\n".join(["[1.2] eth0: up", *logs[argv[0]]])})()
+
+    monkeypatch.setattr(host, "run", run)
+    found = cgroup.past_kills()
+    assert {name: found[name] for name in kills} == kills
+    assert asked == (["journalctl"] if buffer is None else ["journalctl", "dmesg"])
 
 
 @pytest.mark.parametrize(("version", "files"), [

@@ -2,6 +2,8 @@
 """What doctor and status say of the units and containers of a live release."""
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from ansible_collections.quayside.django.plugins.module_utils import doctor_processes, host, releases, runtime_compose, runtime_systemd
 from ansible_collections.quayside.django.plugins.modules import release_info
@@ -132,16 +134,36 @@ def test_how_a_container_ended_that_was_started_again_is_told(monkeypatch, event
     assert argv[:4] == ["docker", "events", "--since", "1000"] and "--until" in argv
 
 
-@pytest.mark.parametrize(("result", "kills", "fails"), [("success", 0, False), ("success", 1, True), ("oom-kill", 0, True)])
-def test_a_kill_in_a_running_unit_fails_the_probe(monkeypatch, result, kills, fails):
+@pytest.mark.parametrize(("result", "kills", "restarts", "past", "fails"), [
+    ("success", 0, 0, 0, False), ("success", 1, 0, 0, True), ("oom-kill", 0, 0, 0, True), ("success", 0, 1, 1, True),
+])
+def test_a_kill_in_a_running_unit_fails_the_probe(monkeypatch, result, kills, restarts, past, fails):
     app = loaded(processes=CELERY)
     runtime = runtime_systemd.Systemd(app, releases.Shelf(app["root"]))
-    shown = f"Id=pos-web@{RELEASE}.service\nActiveState=active\nSubState=running\nResult={result}\nNRestarts=0\nExecMainStatus=0\nJob=\nMainPID=7\n"
+    shown = f"Id=pos-web@{RELEASE}.service\nActiveState=active\nSubState=running\nResult={result}\nNRestarts={restarts}\nExecMainStatus=0\nJob=\nMainPID=7\n"
     monkeypatch.setattr(host, "systemctl", lambda *_words, **_how: type("Done", (), {"stdout": shown})())
     monkeypatch.setattr(host, "journal", lambda *_words: "its log")
     monkeypatch.setattr("ansible_collections.quayside.django.plugins.module_utils.cgroup.memory", lambda _pid: {"used": 1, "limit": 0, "kills": kills})
+    monkeypatch.setattr("ansible_collections.quayside.django.plugins.module_utils.cgroup.past_kills", lambda: {f"pos-web@{RELEASE}.service": past})
     if not fails:
         assert runtime.dead([f"pos-web@{RELEASE}.service"], 0) == ""
         return
     with pytest.raises(host.PhaseError, match=r"processes\[web\].memory"):
         runtime.dead([f"pos-web@{RELEASE}.service"], 0)
+
+
+@pytest.mark.parametrize("kind", ["systemd", "compose"])
+def test_a_kill_that_systemd_and_docker_have_forgotten_is_described(monkeypatch, kind):
+    """The main process was killed and started again: its cgroup is another, and the state is that of the new start."""
+    app = loaded(runtime=kind, processes=CELERY)
+    runtime = (runtime_compose.Compose if kind == "compose" else runtime_systemd.Systemd)(app, releases.Shelf(app["root"]))
+    names = {"systemd": f"pos-web@{RELEASE}.service", "compose": f"pos-{RELEASE}-web-1"}
+    shown = f"Id={names['systemd']}\nLoadState=loaded\nActiveState=active\nResult=success\nNRestarts=1\nExecMainStatus=0\nMainPID=7\n"
+    monkeypatch.setattr(host, "systemctl", lambda *_words, **_how: type("Done", (), {"stdout": shown})())
+    monkeypatch.setattr(runtime.shelf, "units", lambda _release: [names[kind]])
+    runtime.known = lambda _name: {**container(), "Id": "4f5c"}
+    modules = "ansible_collections.quayside.django.plugins.module_utils."
+    monkeypatch.setattr(f"{modules}cgroup.memory", lambda _pid: {"used": 1, "limit": 96 * MB, "kills": 0})
+    monkeypatch.setattr(f"{modules}cgroup.past_kills", lambda: Counter({names["systemd"]: 1, "4f5c": 1}))
+    seen = runtime.describe(RELEASE)
+    assert "process.killed" in [one["code"] for one in doctor_processes.findings(app, seen)]

@@ -442,6 +442,9 @@ def test_an_address_is_read_through_the_link_and_may_be_missing():
     (down,) = blocks(config, "    location @my-shop-web-down")
     assert "if (!-d /opt/my-shop/live) {" in down
     assert 'return 503 "my-shop: no release is live yet.\\n";' in down
+    # A container that has ended refuses no connection.
+    assert "error_page 502 504 = @my-shop-web-down;" in location
+    assert 'return 502 "my-shop: the app does not answer.\\n";' in down
     assert down.index("open_file_cache off;") < down.index("if (!-d")  # with the cache, a folder that nginx may not read is none
 
 

@@ -2,6 +2,7 @@
 """What brings a process back, what stops it, and what an operator's stop means."""
 from __future__ import annotations
 
+import datetime
 import fcntl
 import json
 import os
@@ -192,11 +193,14 @@ class Engine:
 
     def __init__(self, containers, events=(), networks=("pos",), up=True, gone=(), late=()):
         self.state, self.events, self.networks, self.up, self.gone, self.did = containers, list(events), list(networks), up, set(gone), []
+        self.ended, self.folder = {"FinishedAt": "0001-01-01T00:00:00Z", "ExitCode": 0}, ""
         self.late = late
 
     def get(self, path, **query):
         if not self.up:
             raise EngineError(0, "no answer")
+        if path == "/info":
+            return {"DockerRootDir": self.folder}
         if path == "/events":
             return "".join(json.dumps(one) + "\n" for one in self.events if query["since"] < f"{one['timeNano'] / 1e9:.9f}" <= query["until"])
         if path == "/networks":
@@ -206,7 +210,7 @@ class Engine:
                 return [{"Id": name, "Names": [f"/{name}"], "Labels": {"quayside.until": str(until)}} for name, until in self.late]
             return [{"Id": f"id-{name}", "Names": [f"/{name}"], "Labels": {"quayside.release": name.removeprefix("pos-")[:22]}} for name in self.state]
         state, policy = self.state[path.split("/")[2].removeprefix("id-")]
-        return {"State": {"Status": state, "StartedAt": "2026-11-28T00:00:00.5Z"}, "HostConfig": {"RestartPolicy": {"Name": policy}}}
+        return {"State": {"Status": state, "StartedAt": "2026-11-28T00:00:00.5Z", **self.ended}, "HostConfig": {"RestartPolicy": {"Name": policy}}}
 
     def post(self, path, body=None, **_query):
         if path == "/networks/create":
@@ -303,6 +307,29 @@ def test_an_operators_stop_lasts_until_the_app_is_started_again(made):
     assert one.engine.did == []
     assert one.do_start() == 0
     assert one.engine.did == [("start", WORKER)]
+
+
+@pytest.mark.parametrize(("begun", "by_hand", "status", "did"), [
+    (2, True, 0, []), (2, True, 143, []), (2, True, 137, [("start", WORKER)]), (2, False, 0, [("start", WORKER)]), (-9, True, 0, [("start", WORKER)]),
+    (2, None, 0, [("start", WORKER)]),
+], ids=["stop", "stop of what ends by the signal", "kill", "ended while the engine was away", "no restart of the engine", "no file"])
+def test_a_stop_that_a_restart_of_the_engine_made_forgotten_lasts(made, tmp_path, monkeypatch, begun, by_hand, status, did):
+    """Between two looks: somebody stops a container, then the engine, whose events are gone with it."""
+    one = made(running())
+    one.do_start()
+    ended = time.time() + 1
+    stamp = datetime.datetime.fromtimestamp(ended, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    one.engine.state[WORKER], one.engine.ended, one.engine.folder = ["exited", LIVE], {"FinishedAt": stamp, "ExitCode": status}, str(tmp_path)
+    if by_hand is not None:
+        place = tmp_path / "containers" / f"id-{WORKER}"
+        place.mkdir(parents=True)
+        (place / "config.v2.json").write_text(json.dumps({"HasBeenManuallyStopped": by_hand}))
+    (tmp_path / "docker.pid").write_text("7")
+    os.utime(tmp_path / "docker.pid", (ended + begun, ended + begun))
+    monkeypatch.setattr(supervisor, "ENGINE", str(tmp_path / "docker.pid"))
+    for _look in range(2):
+        assert one.do_keep() == 0
+    assert one.engine.did == did
 
 
 def test_what_drains_or_is_being_made_is_left_and_what_died_is_stopped(made):

@@ -54,7 +54,11 @@ def test_output_goes_to_the_journal_and_to_no_other_file(server):
     server.until(lambda: "where=does-it-go" in server.inside("journalctl --namespace=bookshop -t bookshop-web --no-pager -n 200"), 10, "the line")
     folders = "/var/log /opt/bookshop /var/lib/docker/containers"
     found = server.inside(f"grep -rl --exclude-dir=journal 'where=does-it-go' {folders} 2>/dev/null || true").splitlines()
-    assert [path for path in found if "/nginx/" not in path] == []
+    caches = [path for path in found if path.endswith("/container-cached.log")]
+    assert [path for path in found if "/nginx/" not in path and path not in caches] == []
+    for path in caches:
+        options = json.loads(server.inside(f"docker inspect --format '{{{{json .HostConfig.LogConfig.Config}}}}' {path.split('/')[-2]}"))
+        assert (options["cache-max-size"], options["cache-max-file"]) == ("10m", "2")
 
 
 @pytest.mark.promise("limits")
