@@ -41,6 +41,12 @@ def test_each_test_asserts_a_promise_and_each_promise_has_a_test():
     assert {row for rows in found.values() for row in rows} == {row.name for row in promises.PROMISES}
 
 
+def test_what_was_seen_is_a_row_of_a_combination():
+    names = {row.name for row in promises.PROMISES}
+    assert set(promises.SEEN) <= {one.server for one in promises.combinations()}
+    assert {row for rows in promises.SEEN.values() for row in rows} <= names
+
+
 def test_each_runtime_and_each_edge_has_a_combination():
     combinations = promises.combinations()
     assert {one.runtime for one in combinations} == set(model.SPEC["runtime"]["choices"])

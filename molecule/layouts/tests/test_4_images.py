@@ -41,7 +41,7 @@ def test_a_health_check_of_the_image_makes_no_worker_unhealthy(app):
 def test_requests_at_uwsgi_are_answered_through_a_deploy_and_a_rollback(app):
     site = app("uwsgi")
     site.deploy(1)
-    with Askers(site, 1.2, 60) as askers:
+    with Askers(site, 60, pause=1.2) as askers:
         site.server.until(lambda: len(askers.threads) > 3, 20, "requests that are under way")
         site.deploy(2)
         site.rollback()
