@@ -94,7 +94,8 @@ def test_a_container_is_asked_for_its_connections_before_it_is_told_to_end_behin
 
 
 def test_the_table_of_servers_has_each_that_is_known():
-    rows = [line.split("|")[1:4] for line in (Path(__file__).parents[2] / "docs/deploys.md").read_text().splitlines() if line.startswith("| ")]
+    rows = [line.strip("|").split("|") for line in (Path(__file__).parents[2] / "docs/deploys.md").read_text().splitlines() if line.startswith("| ")]
+    # Other tables of the page have other numbers of columns.
     needs = {name.strip(): before for names, _flags, before in (row for row in rows if len(row) == 3) for name in names.split(",")}
     assert {name for name in processes.LISTEN if "no connection is open" in needs[name]} == set(processes.LISTEN) - drain.GRACEFUL
     assert all("queue is empty" in needs[name] for name in drain.GRACEFUL)
