@@ -466,8 +466,8 @@ class Systemd(Runtime):
 
     def reachable(self, release: str, process: dict) -> None:
         """Raise PhaseError when the mode of a server's socket keeps the edge out; its folder lets in the app and the edge alone."""
-        asked = process["socket"] and self.app["edge"] != "none"
-        known = contained.state(self.place(release, process)["socket"]) if asked else None
+        path = self.place(release, process).get("socket") if process["socket"] and self.app["edge"] != "none" else None
+        known = contained.state(path) if path else None
         if known and not known.st_mode & stat.S_IWGRP:
             raise host.PhaseError(f"processes[{process['name']}]: its socket has the mode {stat.S_IMODE(known.st_mode):04o}, so the edge, which is in the "
                                   "socket's group, cannot open it: let the command make it with the mode 0660 (waitress-serve --unix-socket-perms=660, "
