@@ -180,6 +180,7 @@ code_missing:
 """
 
 import base64
+import contextlib
 import importlib
 import io
 import os
@@ -239,8 +240,9 @@ def unpacked(packed: bytes, place: str) -> str:
             if not os.path.isdir(place):  # else a run beside this one was the first
                 raise
     for entry in os.scandir(CACHE):
-        if entry.stat().st_mtime < time.time() - UNUSED_SECONDS:
-            shutil.rmtree(entry.path, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):  # what a run beside this one unpacks has another name then
+            if entry.stat().st_mtime < time.time() - UNUSED_SECONDS:
+                shutil.rmtree(entry.path, ignore_errors=True)
     return place
 
 

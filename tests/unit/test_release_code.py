@@ -122,3 +122,19 @@ def test_two_runs_may_unpack_at_once(here, monkeypatch):
     rename(place, place.with_suffix(".other"))
     monkeypatch.setattr(release.os, "rename", late)
     assert here(1)[0] == 1
+
+
+def test_what_a_run_beside_this_one_renames_is_no_fault(here, tmp_path, monkeypatch):
+    here(1)
+    scan = os.scandir
+
+    def late(path):
+        if path != release.CACHE:
+            return scan(path)
+        (tmp_path / "cache/code/half").mkdir()
+        entries = list(scan(path))
+        (tmp_path / "cache/code/half").rmdir()
+        return entries
+
+    monkeypatch.setattr(release.os, "scandir", late)
+    assert here(2)[0] == 2

@@ -48,13 +48,6 @@ def test_the_units_that_site_writes_are_those_of_the_next_deploy(monkeypatch, tm
     assert {name: written.get(os.path.basename(name)) for name in of_deploy} == of_deploy
 
 
-@pytest.mark.parametrize("what", ["plan", "sizes", "files"])
-def test_who_does_not_know_the_apps_of_the_host_sizes_none(what):
-    app = loaded()
-    with pytest.raises(ValueError, match="made without the apps of its host"):
-        getattr(runtime_systemd.Systemd(app, releases.Shelf(app["root"])), what)()
-
-
 def test_what_speaks_with_workers_may_write_nothing_that_is_sealed_later(monkeypatch, tmp_path):
     app = dict(loaded(), root=str(tmp_path))
     runtime = runtime_systemd.Systemd(app, releases.Shelf(app["root"]), apps=[app])
